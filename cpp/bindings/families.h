@@ -1,0 +1,11 @@
+// What each binding file offers to module.cpp, and the functions one family lends another.
+#pragma once
+#include "bindings/array.h"
+
+namespace pynn {
+
+void bind_array(py::module_& m);
+void bind_views(py::module_& m);
+void bind_activation(py::module_& m);
+
+}  // namespace pynn

@@ -1,0 +1,16 @@
+// The entry of pynn._core: a list of families.
+#include <pybind11/stl.h>
+
+#include "bindings/families.h"
+#include "dispatch.h"
+
+PYBIND11_MODULE(_core, m) {
+  m.doc() = "The compiled core of pynn.";
+  pynn::choose_isa();
+  m.def("isa_name", [] { return pynn::isa_name(); });
+  m.def("supported_isas", &pynn::supported_isas);
+  m.def("use_isa", &pynn::use_isa, "Switches the kernels of the whole process, for tests and benchmarks.");
+  pynn::bind_array(m);
+  pynn::bind_views(m);
+  pynn::bind_activation(m);
+}

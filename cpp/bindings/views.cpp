@@ -1,0 +1,249 @@
+// Views, copies and fills of arrays: what the tensor methods without arithmetic need.
+#include <pybind11/stl.h>
+
+#include <cstring>
+#include <vector>
+
+#include "bindings/families.h"
+#include "dispatch.h"
+
+namespace pynn {
+namespace {
+
+constexpr double kCopyCost = 0.3;  // ns an element, strided on one side
+
+using Shape = std::vector<int64_t>;
+
+Shape checked_shape(Shape shape) {
+  if (shape.size() > size_t(kMaxDims)) fail("expected at most 8 dimensions, got " + std::to_string(shape.size()));
+  return shape;
+}
+
+ArrayRef copy(const ArrayRef& a, bool keep_order) {
+  ArrayRef out = keep_order ? new_like_strided(*a) : new_like(*a);
+  copy_into(*a, *out);
+  return out;
+}
+
+ArrayRef reshape(const ArrayRef& a, Shape shape) {
+  checked_shape(shape);
+  int64_t known = 1;
+  int unknown = -1;
+  for (int i = 0; i < int(shape.size()); i++) {
+    if (shape[i] == -1 && unknown < 0) {
+      unknown = i;
+    } else if (shape[i] < 0) {
+      fail("reshape: expected sizes >= 0 and at most one -1, got " + shape_string(shape.data(), int(shape.size())));
+    } else if (__builtin_mul_overflow(known, shape[i], &known)) {
+      fail("reshape: " + shape_string(shape.data(), int(shape.size())) + " overflows");
+    }
+  }
+  if (unknown >= 0 && known) shape[unknown] = a->size / known;
+  if (unknown >= 0 && !known) fail("reshape: -1 is ambiguous beside a size of 0");
+  if ((unknown >= 0 ? known * shape[unknown] : known) != a->size)
+    fail("reshape: " + std::to_string(a->size) + " elements of shape " + shape_string(*a) + " do not fit " +
+         shape_string(shape.data(), int(shape.size())));
+  ArrayRef out = view(*contiguous(a));
+  set_shape(*out, shape.data(), int(shape.size()));
+  return out;
+}
+
+ArrayRef permute(const ArrayRef& a, const Shape& axes) {
+  if (int(axes.size()) != a->dims)
+    fail("permute: expected " + std::to_string(a->dims) + " axes, got " + std::to_string(axes.size()));
+  ArrayRef out = view(*a);
+  bool used[kMaxDims] = {};
+  for (int i = 0; i < a->dims; i++) {
+    const int axis = normalize_axis(axes[i], a->dims, "permute");
+    if (used[axis]) fail("permute: axis " + std::to_string(axis) + " appears twice");
+    used[axis] = true;
+    out->shape[i] = a->shape[axis];
+    out->strides[i] = a->strides[axis];
+  }
+  update_contiguous(*out);
+  return out;
+}
+
+ArrayRef expand(const ArrayRef& a, Shape shape) {
+  checked_shape(shape);
+  const int extra = int(shape.size()) - a->dims;
+  ArrayRef out = view(*a);
+  for (int i = int(shape.size()); i--;) {
+    const int64_t have = i < extra ? 1 : a->shape[i - extra];
+    const int64_t want = shape[i] == -1 && i >= extra ? have : shape[i];
+    if (extra < 0 || want < 0 || (have != 1 && have != want))
+      fail("expand: shape " + shape_string(*a) + " does not broadcast to " +
+           shape_string(shape.data(), int(shape.size())));
+    out->shape[i] = want;
+    out->strides[i] = have == 1 ? 0 : a->strides[i - extra];
+  }
+  if (extra < 0) fail("expand: shape " + shape_string(*a) + " has more dimensions than the wanted shape");
+  out->dims = int8_t(shape.size());
+  update_contiguous(*out);
+  return out;
+}
+
+// Basic indexing: integers, slices, None and one Ellipsis.
+ArrayRef index(const ArrayRef& a, const py::object& key) {
+  const py::tuple keys = py::isinstance<py::tuple>(key) ? py::tuple(key) : py::make_tuple(key);
+  int consumed = 0, ellipses = 0;
+  for (py::handle k : keys) {
+    if (k.ptr() == Py_Ellipsis)
+      ellipses++;
+    else if (!k.is_none())
+      consumed++;
+  }
+  if (consumed > a->dims || ellipses > 1) {
+    PyErr_Format(PyExc_IndexError, "%d indices for an array of %d dimensions, shape %s", consumed, int(a->dims),
+                 shape_string(*a).c_str());
+    throw py::error_already_set();
+  }
+  ArrayRef out = view(*a);
+  int dims = 0, axis = 0;
+  auto keep = [&](int64_t size, int64_t stride) {
+    if (dims == kMaxDims) fail("an index would give more than 8 dimensions");
+    out->shape[dims] = size;
+    out->strides[dims++] = stride;
+  };
+  int64_t offset = 0;
+  for (py::handle k : keys) {
+    if (k.ptr() == Py_Ellipsis) {
+      for (int n = a->dims - consumed; n--; axis++) keep(a->shape[axis], a->strides[axis]);
+    } else if (k.is_none()) {
+      keep(1, 0);
+    } else if (PySlice_Check(k.ptr())) {
+      Py_ssize_t start, stop, step;
+      if (PySlice_Unpack(k.ptr(), &start, &stop, &step)) throw py::error_already_set();
+      const Py_ssize_t n = PySlice_AdjustIndices(a->shape[axis], &start, &stop, step);
+      if (n) offset += start * a->strides[axis];
+      keep(n, a->strides[axis] * step);
+      axis++;
+    } else if (PyIndex_Check(k.ptr()) && !PyBool_Check(k.ptr())) {
+      Py_ssize_t i = PyNumber_AsSsize_t(k.ptr(), PyExc_IndexError);
+      if (i == -1 && PyErr_Occurred()) throw py::error_already_set();
+      if (i < -a->shape[axis] || i >= a->shape[axis]) {
+        PyErr_Format(PyExc_IndexError, "index %zd is out of range for axis %d of size %lld", i, axis,
+                     static_cast<long long>(a->shape[axis]));
+        throw py::error_already_set();
+      }
+      offset += (i < 0 ? i + a->shape[axis] : i) * a->strides[axis];
+      axis++;
+    } else {
+      fail_type(std::string("expected integers, slices, None or ... as index, got ") + Py_TYPE(k.ptr())->tp_name);
+    }
+  }
+  for (; axis < a->dims; axis++) keep(a->shape[axis], a->strides[axis]);
+  out->dims = int8_t(dims);
+  out->data += offset * int64_t(item_size(a->dtype));
+  update_contiguous(*out);
+  return out;
+}
+
+py::object item(const ArrayRef& a) {
+  check_host_access("item() of an array");
+  if (a->size != 1) fail("item: expected one element, got shape " + shape_string(*a));
+  switch (a->dtype) {
+    case DType::float32: return py::float_(*a->as<float>());
+    case DType::float64: return py::float_(*a->as<double>());
+    case DType::int64: return py::int_(*a->as<int64_t>());
+    case DType::int32: return py::int_(*a->as<int32_t>());
+    case DType::uint8: return py::int_(*a->as<uint8_t>());
+    case DType::boolean: return py::bool_(*a->as<bool>());
+  }
+  throw std::logic_error("item: unknown dtype");
+}
+
+template <class T>
+uint64_t as_bytes(T value) {
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, &value, sizeof value);
+  return bytes;
+}
+
+void fill_in_place(Array& a, const py::object& value) {
+  uint64_t bytes = 0;
+  switch (a.dtype) {
+    case DType::float32: bytes = as_bytes(float(value.cast<double>())); break;
+    case DType::float64: bytes = as_bytes(value.cast<double>()); break;
+    case DType::int64: bytes = as_bytes(value.cast<int64_t>()); break;
+    case DType::int32: bytes = as_bytes(value.cast<int32_t>()); break;
+    case DType::uint8: bytes = as_bytes(value.cast<uint8_t>()); break;
+    case DType::boolean: bytes = as_bytes(value.cast<bool>()); break;
+  }
+  if (is_dense(a)) {
+    Fill params{a.dtype, a.size, bytes, a.data};
+    run(kernels().copy.fill, params, 0.1 * double(a.size));
+  } else {
+    ArrayRef one = new_array(a.dtype, {});
+    Fill params{a.dtype, 1, bytes, one->data};
+    run(kernels().copy.fill, params, 0);
+    copy_into(*one, a);
+  }
+}
+
+}  // namespace
+
+ArrayRef contiguous(const ArrayRef& a) { return a->contiguous ? a : copy(a, false); }
+
+ArrayRef cast(const ArrayRef& a, DType dtype) {
+  if (a->dtype == dtype) return a;
+  ArrayRef out = new_array(dtype, a->shape, a->dims);
+  copy_into(*a, *out);
+  return out;
+}
+
+void copy_into(const Array& from, Array& to) {
+  Copy params{};
+  params.x_type = from.dtype;
+  params.y_type = to.dtype;
+  params.dims = to.dims;
+  const int extra = to.dims - from.dims;
+  for (int i = 0; i < to.dims; i++) {
+    const int64_t have = i < extra ? 1 : from.shape[i - extra];
+    if (extra < 0 || (have != 1 && have != to.shape[i]))
+      fail("copy: shape " + shape_string(from) + " does not broadcast to " + shape_string(to));
+    params.shape[i] = to.shape[i];
+    params.x_strides[i] = have == 1 ? 0 : from.strides[i - extra];
+    params.y_strides[i] = to.strides[i];
+  }
+  if (extra < 0) fail("copy: shape " + shape_string(from) + " does not broadcast to " + shape_string(to));
+  params.x = from.data;
+  params.y = to.data;
+  if (to.size) run(kernels().copy.copy, params, kCopyCost * double(to.size));
+}
+
+void bind_views(py::module_& m) {
+  m.def("wrap", [](const ArrayRef& a) { return a; });
+  m.def("empty", [](const Shape& shape, DType dtype) {
+    return new_array(dtype, checked_shape(shape).data(), int(shape.size()));
+  });
+  m.def("full", [](const Shape& shape, const py::object& value, DType dtype) {
+    ArrayRef a = new_array(dtype, checked_shape(shape).data(), int(shape.size()));
+    fill_in_place(*a, value);
+    return a;
+  });
+  m.def("full_like", [](const ArrayRef& like, const py::object& value) {
+    ArrayRef a = new_like_strided(*like);
+    fill_in_place(*a, value);
+    return a;
+  });
+  m.def("fill_", [](const ArrayRef& a, const py::object& value) {
+    mark_written(*a);
+    fill_in_place(*a, value);
+  });
+  m.def("copy", [](const ArrayRef& a) { return copy(a, true); });
+  m.def("copy_", [](const ArrayRef& to, const ArrayRef& from) {
+    mark_written(*to);
+    copy_into(*from, *to);
+  });
+  m.def("contiguous", [](const ArrayRef& a) { return contiguous(a); });
+  m.def("cast", [](const ArrayRef& a, DType dtype) { return cast(a, dtype); });
+  m.def("reshape", reshape);
+  m.def("permute", permute);
+  m.def("expand", expand);
+  m.def("index", index);
+  m.def("item", item);
+  m.def("is_shared", [](const ArrayRef& a) { return a->block->refs.load() > 1 || !a->block->pool; });
+}
+
+}  // namespace pynn

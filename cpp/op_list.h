@@ -1,0 +1,9 @@
+// One line per op: X(file name, type of its kernel table). CMake compiles kernels/<name>.cpp once per instruction
+// set, dispatch.h gives every instruction set a table with these members, and nothing else is registered anywhere.
+#pragma once
+
+// clang-format off
+#define PYNN_OP_LIST(X)              \
+  X(activation, ActivationKernels)   \
+  X(copy, CopyKernels)
+// clang-format on

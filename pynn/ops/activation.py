@@ -1,0 +1,29 @@
+"""Element-wise activations."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from .. import _core
+from ..tensor import Tensor, as_tensor, record
+
+
+def _activation(input: Any, kind: str) -> Tensor:
+    x = as_tensor(input)
+    y = _core.activation(x._array, kind)
+    return record(kind, y, (x,), lambda grad: (_core.activation_backward(grad, y, kind),), saved=(y,))
+
+
+def sigmoid(input: Any) -> Tensor:
+    """1 / (1 + exp(-x)), element by element. float32 or float64, any shape; within 2.4 ulp in float32."""
+    return _activation(input, "sigmoid")
+
+
+def tanh(input: Any) -> Tensor:
+    """Hyperbolic tangent, element by element. float32 or float64, any shape; within 5 ulp in float32."""
+    return _activation(input, "tanh")
+
+
+def relu(input: Any) -> Tensor:
+    """max(x, 0), element by element; NaN stays NaN. The gradient at 0 is 0. (Nair and Hinton 2010.)"""
+    return _activation(input, "relu")

@@ -1,0 +1,1 @@
+"""Every op in plain NumPy, as short as its formula: the specification, the tests' oracle, the benchmarks' baseline."""
