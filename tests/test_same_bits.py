@@ -1,6 +1,7 @@
 """The promise: the same bits at any thread count, batch split and vector width, for a whole model."""
 
 import hashlib
+import itertools
 
 import numpy as np
 import pytest
@@ -14,7 +15,7 @@ def make(seed=0, hidden=(300, 200)):
     pynn.manual_seed(seed)
     sizes = [784, *hidden, 10]
     layers = []
-    for i, o in zip(sizes, sizes[1:], strict=False):
+    for i, o in itertools.pairwise(sizes):
         layers += [nn.Linear(i, o), nn.Tanh()]
     return nn.Sequential(*layers[:-1])
 

@@ -31,7 +31,7 @@ def relu(input: Any) -> Tensor:
 
 
 def step(input: Any) -> Tensor:
-    """1 where x >= 0, else 0, in the dtype of the input: the threshold of a McCulloch-Pitts neuron. Its gradient is 0."""
+    """1 where x >= 0, else 0, in the input's dtype: the threshold of a McCulloch-Pitts neuron. The gradient is 0."""
     x = as_tensor(input)
     y = _core.cast(ge(x.detach(), 0)._array, x.dtype)
     return record("step", y, (x,), lambda grad: (_core.full_like(grad, 0),))

@@ -39,8 +39,8 @@ def test_seed_a2_one_correction():
 
 
 def test_seed_a3_delta_rule_learns_and():
-    # The deck's rule w += 0.11 * mean((y - x·w) x) is gradient descent on half the squared error; its fixed point is the
-    # least-squares solution, w = (1/3, 1/3).
+    # The deck's rule w += 0.11 * mean((y - x·w) x) is gradient descent on half the squared error; its fixed point is
+    # the least-squares solution, w = (1/3, 1/3).
     target = np.array([[0], [0], [0], [1]], np.float32)
     layer = nn.Linear(2, 1, bias=False)
     optimizer = pynn.optim.SGD(layer.parameters(), lr=0.11)
