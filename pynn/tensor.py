@@ -433,23 +433,17 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     Python floats give float32, integers int64, as in PyTorch; arrays keep their dtype.
     """
     if isinstance(data, Tensor):
-        out = Tensor._wrap(_core.copy(data._array) if dtype is None else _cast_copy(data._array, dtype))
+        array = data._array
     else:
-        array = np.asarray(data)
-        if dtype is None and array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
-            dtype = float32
-        if array.dtype == object:
+        values = np.asarray(data)
+        if values.dtype == object:
             raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__}")
-        array = np.array(array, dtype=dtype, order="C", copy=True)
-        out = Tensor._wrap(_core.copy(_core.wrap(array)))
-    if requires_grad:
-        out.requires_grad = _checked_requires_grad(out)
-    return out
-
-
-def _cast_copy(array: Array, dtype: Any) -> Array:
-    cast = _core.cast(array, dtype)
-    return _core.copy(cast) if cast is array else cast
+        if dtype is None and values.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
+            dtype = float32
+        array = _core.wrap(values)
+    converted = array if dtype is None else _core.cast(array, dtype)
+    out = Tensor._wrap(_core.copy(array, keep_order=False) if converted is array else converted)
+    return out.requires_grad_() if requires_grad else out
 
 
 def _checked_requires_grad(t: Tensor) -> bool:
