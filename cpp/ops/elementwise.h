@@ -24,8 +24,8 @@ enum class Arithmetic : uint8_t {
   add_scaled,  // a + alpha b
   mul_scaled,  // alpha a b
   div_scaled,  // alpha a / b
-  power,       // a^b; b is the scalar
-  neg,
+  power,       // a^b
+  neg,         // from here on of one operand
   abs,
   sign,  // -1, 0, 1; NaN stays
   sqrt,
