@@ -6,5 +6,6 @@
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
-  X(elementwise, ElementwiseKernels)
+  X(elementwise, ElementwiseKernels) \
+  X(reduce, ReduceKernels)
 // clang-format on

@@ -8,5 +8,6 @@ void bind_array(py::module_& m);
 void bind_views(py::module_& m);
 void bind_activation(py::module_& m);
 void bind_elementwise(py::module_& m);
+void bind_reduce(py::module_& m);
 
 }  // namespace pynn

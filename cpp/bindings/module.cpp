@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_views(m);
   pynn::bind_activation(m);
   pynn::bind_elementwise(m);
+  pynn::bind_reduce(m);
 }

@@ -22,6 +22,7 @@ from .elementwise import (
     square,
     sub,
 )
+from .reduce import amax, amin, argmax, argmin, max, mean, min, sum
 from .views import (
     cast,
     clone,
@@ -39,6 +40,10 @@ from .views import (
 __all__ = [
     "abs",
     "add",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
     "cast",
     "clone",
     "contiguous",
@@ -53,7 +58,10 @@ __all__ = [
     "le",
     "log",
     "lt",
+    "max",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "ne",
@@ -68,6 +76,7 @@ __all__ = [
     "squeeze",
     "step",
     "sub",
+    "sum",
     "tanh",
     "transpose",
     "unsqueeze",
