@@ -1,6 +1,7 @@
 """pynn: neural networks that train and run fast on an ordinary CPU."""
 
 from . import autograd, ops
+from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import relu, sigmoid, tanh
 from .runtime import get_num_threads, set_num_threads, threads
