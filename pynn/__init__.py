@@ -4,7 +4,7 @@ from . import autograd, ops
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import relu, sigmoid, tanh
-from .runtime import get_num_threads, set_num_threads, threads
-from .tensor import Tensor, as_tensor, bool_, float32, float64, int32, int64, tensor, uint8
+from .runtime import get_num_threads, info, memory_stats, release_memory, set_num_threads, threads
+from .tensor import Tensor, as_tensor, bool_, float32, float64, from_dlpack, int32, int64, tensor, uint8
 
 __version__ = "0.1.0"

@@ -14,5 +14,6 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_program(m);
   pynn::bind_runtime(m);
   pynn::bind_views(m);
+  pynn::bind_dlpack(m);
   pynn::bind_activation(m);
 }
