@@ -66,6 +66,10 @@ size_t capacity_of(int size_class) { return size_t(size_class % 2 ? 3 : 2) << (s
 
 }  // namespace
 
+size_t pool_capacity(size_t bytes) {
+  return kCaching && bytes <= kLargest ? capacity_of(size_class_of(bytes)) : std::max(bytes, size_t(1));
+}
+
 class Pool {
  public:
   Pool() : cap_(std::min(size_t(1) << 30, memory_limit() / 8)) {}
@@ -73,7 +77,7 @@ class Pool {
   Block* take(size_t bytes) {
     if (bytes > kLargest) return nullptr;
     const int size_class = size_class_of(bytes);
-    const size_t capacity = kCaching ? capacity_of(size_class) : bytes;
+    const size_t capacity = pool_capacity(bytes);
     PoolBlock* block = nullptr;
     {
       std::lock_guard lock(mutex_);
@@ -199,8 +203,6 @@ Pool& pool() {
 const ForkHandlers pool_fork_handlers = {[] { pool().lock(); }, [] { pool().unlock(); }, [] { pool().unlock(); }};
 
 Block* pool_allocate(size_t bytes) { return pool().take(bytes); }
-
-size_t pool_capacity(size_t bytes) { return kCaching && bytes <= kLargest ? capacity_of(size_class_of(bytes)) : bytes; }
 
 Block* allocate(size_t bytes) {
   if (Program* program = recording()) [[unlikely]]
