@@ -91,9 +91,10 @@ def test_ten_thousand_random_shapes_leave_memory_flat():
     rng = np.random.default_rng(0)
 
     def step():
-        shape = tuple(rng.integers(1, 120, rng.integers(1, 4)))
-        x = pynn.tensor(np.zeros(shape, np.float32), requires_grad=True)
-        ops.tanh(ops.sigmoid(x)).backward(np.ones(shape, np.float32))
+        shape = tuple(int(n) for n in rng.integers(1, 120, rng.integers(1, 4)))
+        x = pynn.Tensor._wrap(_core.full(shape, 0.5, FLOAT))  # no NumPy: its memory is not ours to keep flat
+        x.requires_grad = True
+        ops.tanh(ops.sigmoid(x)).backward(pynn.Tensor._wrap(_core.full(shape, 1.0, FLOAT)))
 
     gc.collect()
     for _ in range(500):
