@@ -14,4 +14,5 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_runtime(m);
   pynn::bind_views(m);
   pynn::bind_activation(m);
+  pynn::bind_optimizer(m);
 }
