@@ -6,5 +6,6 @@
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
+  X(gemm, GemmKernels)               \
   X(optimizer, OptimizerKernels)
 // clang-format on
