@@ -5,5 +5,6 @@
 // clang-format off
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
-  X(copy, CopyKernels)
+  X(copy, CopyKernels)               \
+  X(peak, PeakKernels)
 // clang-format on

@@ -7,5 +7,6 @@ namespace pynn {
 void bind_array(py::module_& m);
 void bind_views(py::module_& m);
 void bind_activation(py::module_& m);
+void bind_peak(py::module_& m);
 
 }  // namespace pynn

@@ -13,4 +13,5 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_array(m);
   pynn::bind_views(m);
   pynn::bind_activation(m);
+  pynn::bind_peak(m);
 }
