@@ -32,7 +32,9 @@ COPY_BYTES = 256e6  # far beyond the caches
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Times pynn beside its peers.")
-    parser.add_argument("families", nargs="*", metavar="family", help=f"of {', '.join(FAMILIES)}; all unless told")
+    parser.add_argument(
+        "families", nargs="*", metavar="family", help=f"of {', '.join(FAMILIES)}; all unless told"
+    )
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; '' times pynn alone")
     parser.add_argument("--threads", type=int, default=1, help="of every library (default 1)")
     parser.add_argument("--match", default="", help="only rows whose name contains this")
@@ -76,7 +78,9 @@ def main() -> int:
     for row, index in selected:
         record = time_row(row, index, workers, rounds=3 if options.quick else 7)
         result["rows"].append(record)
-        print(f"{row.family:>12} " + "  ".join(report.cells(record, list(record.get("peers", ())))), flush=True)
+        print(
+            f"{row.family:>12} " + "  ".join(report.cells(record, list(record.get("peers", ())))), flush=True
+        )
     for worker in workers.values():
         worker.close()
     print("\n" + report.tables(result))
@@ -93,7 +97,7 @@ def start(options: argparse.Namespace, rows: list[Row]) -> dict[str, Worker]:
     """A process for pynn and for every wanted peer that has a row."""
     names = [peer for peer in options.peers if any(hasattr(row, peer) for row in rows)]
     workers = {name: Worker(name, options.threads) for name in ("pynn", *names)}
-    if options.threads > 1 and any(getattr(row, "scaling", False) for row in rows):
+    if options.threads > 1 and any(row.scaling for row in rows):
         workers[SINGLE] = Worker(SINGLE, 1)
     return workers
 

@@ -10,7 +10,7 @@ from .row import Call
 
 
 def fma_call() -> tuple[Call, float]:
-    """Fused multiply-adds in registers on all threads of the team, and the floating-point operations of one call."""
+    """Multiply-adds in registers on all threads of the team, and the floating-point operations of one call."""
     from pynn import _core
 
     rounds = 1 << 14

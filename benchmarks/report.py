@@ -44,14 +44,13 @@ def heading(result: dict[str, Any]) -> str:
     machine, versions = result["machine"], result["versions"]
     threads = f"{result['threads']} thread{'s' if result['threads'] > 1 else ''}"
     libraries = ", ".join(f"{name} {version}" for name, version in versions.items())
-    return (
-        f"{machine['cpu']}, {machine['cores']} cores, {threads}, {result['isa']}; FMA peak {result['peak_gflops']:.0f} GFLOP/s, "
-        f"copy {result['copy_gbytes']:.0f} GB/s; {libraries}; {result['date']}"
-    )
+    roofs = f"FMA peak {result['peak_gflops']:.0f} GFLOP/s, copy {result['copy_gbytes']:.0f} GB/s"
+    where = f"{machine['cpu']}, {machine['cores']} cores, {threads}, {result['isa']}"
+    return f"{where}; {roofs}; {libraries}; {result['date']}"
 
 
 def tables(result: dict[str, Any], readme_only: bool = False) -> str:
-    """One Markdown table per family. `x name` is the peer's time over ours, with its quartiles: above 1, pynn is faster."""
+    """One Markdown table per family. `x name`: the peer's time over ours, with quartiles; above 1, pynn is faster."""
     rows = [row for row in result["rows"] if row["readme"] or not readme_only]
     parts = [heading(result)]
     for family in dict.fromkeys(row["family"] for row in rows):

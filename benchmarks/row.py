@@ -13,8 +13,8 @@ Call = Callable[[], Any]
 class Row:
     """One operation at one shape, the same in every library.
 
-    A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`) takes what `inputs()` gives and returns a
-    call without arguments; what the call returns is compared with the other libraries' before anything is timed.
+    A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`) takes what `inputs()` gives and returns
+    a call without arguments; what that returns is compared with the other libraries' before anything is timed.
     The methods import their library themselves, because every library runs in a process of its own.
     """
 
@@ -24,6 +24,7 @@ class Row:
     bytes = 0.0  # read and written by one call: the row is shown as a share of a plain copy of as many bytes
     tolerance = 1e-5  # of the largest output
     training = False  # the torch call needs autograd
+    scaling = False  # compared with pynn at one thread, where there are several
     readme = False  # one of the rows that README shows
 
     def inputs(self) -> tuple[Any, ...]:

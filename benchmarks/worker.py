@@ -41,9 +41,7 @@ class Worker:
         theirs.close()
 
     def has(self, row: Row) -> bool:
-        return hasattr(row, method_name(self.library)) and (
-            self.library != SINGLE or getattr(row, "scaling", False)
-        )
+        return row.scaling if self.library == SINGLE else hasattr(row, self.library)
 
     def ask(self, command: str, *arguments: Any) -> Any:
         self._pipe.send((command, arguments))
@@ -75,8 +73,7 @@ def serve(pipe: Connection, library: str, threads: int) -> None:
         try:
             pipe.send((True, getattr(service, command)(*arguments)))
         except Exception as error:
-            text = "".join(traceback.format_exception_only(error)).strip()
-            pipe.send((False, text))
+            pipe.send((False, "".join(traceback.format_exception_only(error)).strip()))
 
 
 class Service:
@@ -93,9 +90,9 @@ class Service:
     def isa(self) -> str:
         return importlib.import_module("pynn._core").isa_name()
 
-    def prepare(self, family: str, index: int) -> list[np.ndarray]:
+    def prepare(self, module: str, index: int) -> list[np.ndarray]:
         """Builds a row's call and gives what its first run returns."""
-        row = importlib.import_module(f"benchmarks.{family}").ROWS[index]
+        row = importlib.import_module(module).ROWS[index]
         self.mode.close()
         if self.library == "torch" and not row.training:
             import torch
