@@ -10,7 +10,7 @@ from .row import Call
 
 
 def fma_call() -> tuple[Call, float]:
-    """Multiply-adds in registers on all threads of the team, and the floating-point operations of one call."""
+    """Multiply-adds in registers on all threads of the team, and the floating-point operations of a call."""
     from pynn import _core
 
     rounds = 1 << 14

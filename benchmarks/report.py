@@ -50,7 +50,7 @@ def heading(result: dict[str, Any]) -> str:
 
 
 def tables(result: dict[str, Any], readme_only: bool = False) -> str:
-    """One Markdown table per family. `x name`: the peer's time over ours, with quartiles; above 1, pynn is faster."""
+    """A Markdown table per family. `x name` is the peer's time over ours; above 1, pynn is faster."""
     rows = [row for row in result["rows"] if row["readme"] or not readme_only]
     parts = [heading(result)]
     for family in dict.fromkeys(row["family"] for row in rows):

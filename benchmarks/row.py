@@ -13,9 +13,9 @@ Call = Callable[[], Any]
 class Row:
     """One operation at one shape, the same in every library.
 
-    A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`) takes what `inputs()` gives and returns
-    a call without arguments; what that returns is compared with the other libraries' before anything is timed.
-    The methods import their library themselves, because every library runs in a process of its own.
+    A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`) takes what `inputs()` gives and
+    returns a call without arguments; what that returns is compared with the other libraries' before anything
+    is timed. The methods import their library themselves: every library runs in a process of its own.
     """
 
     family = ""

@@ -2,9 +2,9 @@
 
 Every library runs in a process of its own, with its thread settings made before it is imported, and answers
 one command at a time; so while one works, the others sleep. (Two spinning thread pools in one process measure
-each other.) pynn and each peer alternate in blocks of at least 20 ms whose first quarter is dropped: it pays for
-cold caches, threads that wake up and a clock that settles. A round gives one ratio; the median over the rounds
-is reported with its quartiles.
+each other.) pynn and each peer alternate in blocks of at least 20 ms whose first quarter is dropped: it pays
+for cold caches, threads that wake up and a clock that settles. A round gives one ratio; the median over the
+rounds is reported with its quartiles.
 """
 
 from __future__ import annotations
@@ -63,7 +63,7 @@ class Measurement:
 
 
 def measure(row: Row, index: int, workers: dict[str, Any], rounds: int) -> Measurement:
-    """Checks that all libraries agree on `row`, then times it. `workers` maps names to `worker.Worker`, pynn first."""
+    """Checks that all libraries agree on `row`, then times it. `workers`: Workers by library, pynn first."""
     names = [name for name in workers if name == "pynn" or workers[name].has(row)]
     peers = names[1:]
     outputs = {name: workers[name].ask("prepare", type(row).__module__, index) for name in names}
