@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .row import Call, Row, normal, shape_name
@@ -33,7 +35,7 @@ class Forward(Row):
         self.kind = kind
         self.shape = shape
         self.name = f"{kind} {shape_name(shape)}"
-        self.bytes = 8 * np.prod(shape)
+        self.bytes = 8 * math.prod(shape)
         self.readme = kind != "relu" and shape == (256, 1024)
 
     def inputs(self):
@@ -66,7 +68,7 @@ class Backward(Row):
         self.kind = kind
         self.shape = shape
         self.name = f"{kind} backward {shape_name(shape)}"
-        self.bytes = 12 * np.prod(shape)
+        self.bytes = 12 * math.prod(shape)
 
     def inputs(self):
         grad, x = normal(*self.shape, seed=1), normal(*self.shape)

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .row import Call, Row, normal, shape_name
@@ -14,7 +16,7 @@ class Binary(Row):
     def __init__(self, op: str, a: tuple[int, ...], b: tuple[int, ...]) -> None:
         self.op, self.a, self.b = op, a, b
         self.name = f"{op} {shape_name(a)}" + ("" if a == b else f" and {shape_name(b)}")
-        self.bytes = 4 * (2 * np.prod(a) + np.prod(b))
+        self.bytes = 4 * (2 * math.prod(a) + math.prod(b))
         self.readme = op == "add" and a == (256, 1024)
 
     def inputs(self):
@@ -46,7 +48,7 @@ class Reduce(Row):
     def __init__(self, op: str, shape: tuple[int, ...], axis: int | None) -> None:
         self.op, self.shape, self.axis = op, shape, axis
         self.name = f"{op} {shape_name(shape)}" + ("" if axis is None else f" over axis {axis}")
-        self.bytes = 4 * np.prod(shape)
+        self.bytes = 4 * math.prod(shape)
         self.readme = op == "sum" and shape == (1024, 1024)
 
     def inputs(self):

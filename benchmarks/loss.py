@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 import numpy as np
 
 from .row import Call, Row, normal, shape_name
@@ -16,7 +18,7 @@ class Softmax(Row):
     def __init__(self, op: str, shape: tuple[int, int]) -> None:
         self.op, self.shape = op, shape
         self.name = f"{op} {shape_name(shape)}"
-        self.bytes = 8 * np.prod(shape)
+        self.bytes = 8 * math.prod(shape)
         self.readme = op == "softmax" and shape == (256, 1024)
 
     def inputs(self):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import math
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Step(Row):
         self.name = f"{kind} {model}"
         # read parameter, gradient and state; write parameter and state
         states = {"SGD": 0, "SGD momentum": 1, "Adam": 2}[kind]
-        self.bytes = 4 * (3 + 2 * states) * sum(np.prod(shape) for shape in self.shapes())
+        self.bytes = 4 * (3 + 2 * states) * sum(math.prod(shape) for shape in self.shapes())
         self.readme = model == "784-512-512-10" and kind != "SGD"
 
     def shapes(self) -> list[tuple[int, ...]]:

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
+
+from processes import run_python
 
 MODULES = 80  # that the import may add to NumPy's
 HEAVY = (
@@ -23,8 +23,8 @@ HEAVY = (
 def in_new_process(code: str):
     """What the code leaves in `result`."""
     program = f"import json, os, sys, numpy\n{code}\nprint(json.dumps(result))"
-    run = subprocess.run([sys.executable, "-c", program], check=True, capture_output=True, text=True)
-    assert run.stderr == ""
+    run = run_python("-c", program)
+    assert run.returncode == 0 and run.stderr == "", run.stderr
     return json.loads(run.stdout)
 
 

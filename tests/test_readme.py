@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
+
+from processes import run_python
 
 README = Path(__file__).parent.parent / "README.md"
 BLOCK = re.compile(r"^```python\n(.*?)^```$", re.MULTILINE | re.DOTALL)
@@ -19,5 +19,5 @@ def test_python_blocks_run(tmp_path):
     assert blocks, "README.md has no ```python block"
     program = tmp_path / "readme.py"
     program.write_text("\n".join(blocks))
-    run = subprocess.run([sys.executable, program], capture_output=True, text=True, cwd=tmp_path)
+    run = run_python(program)
     assert run.returncode == 0, run.stderr

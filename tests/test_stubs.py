@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-import subprocess
-import sys
 from pathlib import Path
 
 import pytest
 
+from processes import PACKAGE, run_python
+
 ROOT = Path(__file__).parent.parent
-STUB = ROOT / "pynn/_core.pyi"
-PROGRAM = Path(__file__).parent / "typing/program.py"
+PROGRAM = ROOT / "tests/typing/program.py"
 
 
 @pytest.mark.skipif(not (ROOT / ".ci/stubs").is_file(), reason="needs the source tree")
 def test_stubs_are_fresh(tmp_path):
     pytest.importorskip("pybind11_stubgen")
-    subprocess.run([sys.executable, ROOT / ".ci/stubs", tmp_path / "_core.pyi"], check=True)
-    assert (tmp_path / "_core.pyi").read_text() == STUB.read_text(), "out of date: run .ci/stubs"
+    run = run_python(ROOT / ".ci/stubs", tmp_path / "_core.pyi")
+    assert run.returncode == 0, run.stderr
+    assert (tmp_path / "_core.pyi").read_text() == (PACKAGE / "_core.pyi").read_text(), "old: run .ci/stubs"
 
 
 def test_a_program_type_checks(tmp_path):
     pytest.importorskip("mypy")
-    command = [sys.executable, "-m", "mypy", "--strict", "--cache-dir", tmp_path, PROGRAM]
-    run = subprocess.run(command, capture_output=True, text=True, cwd=tmp_path)
+    in_tree = {} if PACKAGE.parent.name == "site-packages" else {"MYPYPATH": str(PACKAGE.parent)}
+    arguments = ["--strict", "--follow-imports=silent", "--cache-dir", tmp_path, PROGRAM]
+    run = run_python("-m", "mypy", *arguments, **in_tree)
     assert run.returncode == 0, run.stdout + run.stderr

@@ -55,8 +55,8 @@ def test_kernels_define_symbols_in_their_own_namespace_only(isa):
             assert kind != "u", f"{path.name}: {symbol} is unique over the whole process"
 
 
-# In objdump's columns (address, mnemonic, operands): an instruction with a VEX or EVEX prefix; a 512-bit register, a
-# mask register or a vector register above 15.
+# In objdump's columns (address, mnemonic, operands): an instruction with a VEX or EVEX prefix; a 512-bit register,
+# a mask register or a vector register above 15.
 VEX = re.compile(r"\tv(?!err|erw)[a-z0-9]+ ")
 EVEX = re.compile(r"%zmm|%k[0-7]\b|%[xy]mm(?:1[6-9]|2\d|3[01])\b")
 
