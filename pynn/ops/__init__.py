@@ -1,5 +1,34 @@
 """Every op of the library as a function of tensors."""
 
-from .activation import relu, sigmoid, tanh
+from .activation import relu, sigmoid, step, tanh
+from .views import (
+    cast,
+    clone,
+    contiguous,
+    expand,
+    flatten,
+    index,
+    permute,
+    reshape,
+    squeeze,
+    transpose,
+    unsqueeze,
+)
 
-__all__ = ["relu", "sigmoid", "tanh"]
+__all__ = [
+    "cast",
+    "clone",
+    "contiguous",
+    "expand",
+    "flatten",
+    "index",
+    "permute",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "squeeze",
+    "step",
+    "tanh",
+    "transpose",
+    "unsqueeze",
+]
