@@ -32,9 +32,7 @@ COPY_BYTES = 256e6  # far beyond the caches
 
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Times pynn beside its peers.")
-    parser.add_argument(
-        "families", nargs="*", metavar="family", help=f"of {', '.join(FAMILIES)}; all unless told"
-    )
+    parser.add_argument("families", nargs="*", metavar="family", help=f"of {', '.join(FAMILIES)}; all unless told")
     parser.add_argument("--peers", default=",".join(PEERS), help="comma-separated; '' times pynn alone")
     parser.add_argument("--threads", type=int, default=1, help="of every library (default 1)")
     parser.add_argument("--match", default="", help="only rows whose name contains this")
@@ -78,9 +76,7 @@ def main() -> int:
     for row, index in selected:
         record = time_row(row, index, workers, rounds=3 if options.quick else 7)
         result["rows"].append(record)
-        print(
-            f"{row.family:>12} " + "  ".join(report.cells(record, list(record.get("peers", ())))), flush=True
-        )
+        print(f"{row.family:>12} " + "  ".join(report.cells(record, list(record.get("peers", ())))), flush=True)
     for worker in workers.values():
         worker.close()
     print("\n" + report.tables(result))

@@ -114,9 +114,4 @@ class Backward(Row):
         return lambda: aten.threshold_backward.grad_input(grad, y, 0, grad_input=out)
 
 
-ROWS = [
-    cls(kind, shape)
-    for cls in (Forward, Backward)
-    for kind in ("sigmoid", "tanh", "relu")
-    for shape in SHAPES
-]
+ROWS = [cls(kind, shape) for cls in (Forward, Backward) for kind in ("sigmoid", "tanh", "relu") for shape in SHAPES]

@@ -33,9 +33,7 @@ class Matmul(Row):
 
     family = "gemm"
 
-    def __init__(
-        self, shape: tuple[int, int, int], a_transposed: bool = False, b_transposed: bool = False
-    ) -> None:
+    def __init__(self, shape: tuple[int, int, int], a_transposed: bool = False, b_transposed: bool = False) -> None:
         self.m, self.n, self.k = shape
         self.a_transposed, self.b_transposed = a_transposed, b_transposed
         kind = ("t" if a_transposed else "n") + ("t" if b_transposed else "n")
@@ -117,8 +115,5 @@ ROWS = [
     *(Matmul(shape, a_transposed=True) for shape in ((30, 784, 128), (1024, 3136, 128), (512, 512, 512))),
     Matmul((512, 512, 512), a_transposed=True, b_transposed=True),
     *(Matmul(shape) for shape in ((1, 1024, 1024), (1, 30, 784), (4, 1024, 1024))),
-    *(
-        Linear(*shape)
-        for shape in ((128, 784, 30), (128, 784, 100), (256, 512, 512), (1, 1024, 1024), (1, 784, 100))
-    ),
+    *(Linear(*shape) for shape in ((128, 784, 30), (128, 784, 100), (256, 512, 512), (1, 1024, 1024), (1, 784, 100))),
 ]

@@ -73,17 +73,13 @@ class Epoch(Row):
     def agree(self, ours, theirs) -> str:
         # the mean loss of the epoch; initial weights and shuffles differ
         error = abs(ours[0] / theirs[0] - 1)
-        return (
-            "" if error <= 0.2 else f"the mean losses {ours[0]:.3f} and {theirs[0]:.3f} differ by {error:.0%}"
-        )
+        return "" if error <= 0.2 else f"the mean losses {ours[0]:.3f} and {theirs[0]:.3f} differ by {error:.0%}"
 
     def inputs(self):
         from pynn import datasets
 
         images, labels = datasets.mnist(train=True)
-        return (np.asarray(images).reshape(-1, 784) / 255).astype(np.float32), np.asarray(labels).astype(
-            np.int64
-        )
+        return (np.asarray(images).reshape(-1, 784) / 255).astype(np.float32), np.asarray(labels).astype(np.int64)
 
     def pynn(self, images, labels) -> Call:
         import pynn

@@ -35,9 +35,7 @@ def test_import_starts_no_thread():
 
 
 def test_import_loads_few_modules():
-    added = in_new_process(
-        "before = set(sys.modules)\nimport pynn\nresult = sorted(set(sys.modules) - before)"
-    )
+    added = in_new_process("before = set(sys.modules)\nimport pynn\nresult = sorted(set(sys.modules) - before)")
     assert len(added) <= MODULES, added
     heavy = [module for module in added if module.startswith(HEAVY)]
     assert not heavy

@@ -49,9 +49,7 @@ def test_kernels_define_symbols_in_their_own_namespace_only(isa):
         for line in tool("nm", "-C", "--defined-only", path).splitlines():
             kind, symbol = line[17:18], line[19:]
             if kind in "TDBRWVui":
-                assert symbol.removeprefix("vtable for ").startswith(f"pynn::{isa}::"), (
-                    f"{path.name}: {kind} {symbol}"
-                )
+                assert symbol.removeprefix("vtable for ").startswith(f"pynn::{isa}::"), f"{path.name}: {kind} {symbol}"
             assert kind != "u", f"{path.name}: {symbol} is unique over the whole process"
 
 
