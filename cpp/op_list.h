@@ -7,5 +7,6 @@
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
   X(gemm, GemmKernels)               \
-  X(optimizer, OptimizerKernels)
+  X(optimizer, OptimizerKernels)     \
+  X(peak, PeakKernels)
 // clang-format on
