@@ -1,5 +1,7 @@
 """Every op of the library as a function of tensors."""
 
 from .activation import relu, sigmoid, tanh
+from .gemm import matmul
+from .linear import linear
 
-__all__ = ["relu", "sigmoid", "tanh"]
+__all__ = ["linear", "matmul", "relu", "sigmoid", "tanh"]
