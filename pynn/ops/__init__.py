@@ -1,6 +1,8 @@
 """Every op of the library as a function of tensors."""
 
 from .activation import relu, sigmoid, step, tanh
+from .gemm import matmul
+from .linear import linear
 from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
 __all__ = [
@@ -10,6 +12,8 @@ __all__ = [
     "expand",
     "flatten",
     "index",
+    "linear",
+    "matmul",
     "permute",
     "relu",
     "reshape",
