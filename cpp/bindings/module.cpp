@@ -13,6 +13,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_array(m);
   pynn::bind_activation(m);
   pynn::bind_dlpack(m);
+  pynn::bind_elementwise(m);
   pynn::bind_gemm(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
