@@ -3,6 +3,6 @@
 from .dataset import Dataset
 from .digits import digits
 from .idx import read_idx
-from .mnist import fashion_mnist, mnist
+from .mnist_files import fashion_mnist, mnist
 
 __all__ = ["Dataset", "digits", "fashion_mnist", "mnist", "read_idx"]

@@ -58,7 +58,9 @@ def _read(path: Path, file: BinaryIO, at_most: int) -> np.ndarray:
     while found < size:
         count = file.readinto(memoryview(content)[found : found + _CHUNK])
         if not count:
-            raise ValueError(f"{path}: expected {size} bytes after the header for the dimensions {shape}, found {found}")
+            raise ValueError(
+                f"{path}: expected {size} bytes after the header for the dimensions {shape}, found {found}"
+            )
         found += count
     if file.read(1):
         raise ValueError(f"{path}: expected {size} bytes after the header for the dimensions {shape}, found more")

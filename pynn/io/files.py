@@ -13,8 +13,8 @@ from typing import BinaryIO
 def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
     """A binary file that takes the place of `path` when the block ends well.
 
-    It is written under a temporary name in the same folder, flushed to the disk and renamed; after an error, OSError of a
-    full disk included, `path` is as it was and the temporary file is gone.
+    It is written under a temporary name in the same folder, flushed to the disk and renamed; after an error, OSError of
+    a full disk included, `path` is as it was and the temporary file is gone.
     """
     path = Path(path)
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")

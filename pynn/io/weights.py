@@ -19,9 +19,9 @@ def save_weights(
 ) -> None:
     """Write a state dict of arrays or tensors to one safetensors file that any reader of that format opens.
 
-    `description` (what JSON can hold: architecture, preprocessing, …) goes with the format version into the metadata key
-    `pynn` as JSON with sorted keys, so that the same model gives the same bytes. TypeError for a description that JSON
-    cannot hold, ValueError for a dtype that the format has not, OSError where the file cannot be written.
+    `description` (what JSON can hold: architecture, preprocessing, …) goes with the format version into the metadata
+    key `pynn` as JSON with sorted keys, so that the same model gives the same bytes. TypeError for a description that
+    JSON cannot hold, ValueError for arrays that are not numbers, OSError where the file cannot be written.
     """
     from safetensors.numpy import save  # 15 ms of import that only saving needs
 

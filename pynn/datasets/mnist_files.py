@@ -13,7 +13,13 @@ from .dataset import Dataset
 from .download import download
 from .idx import read_idx
 
-FILES = ("train-images-idx3-ubyte", "train-labels-idx1-ubyte", "t10k-images-idx3-ubyte", "t10k-labels-idx1-ubyte")
+FILES = (
+    "train-images-idx3-ubyte",
+    "train-labels-idx1-ubyte",
+    "t10k-images-idx3-ubyte",
+    "t10k-labels-idx1-ubyte",
+)
+SYSTEM_FOLDER = Path("/usr/share/datasets")  # where Debian's packages put them
 
 
 @dataclass(frozen=True)
@@ -29,7 +35,10 @@ class _Source:
 _MNIST = _Source(
     name="mnist",
     classes=tuple("0123456789"),
-    mirrors=("https://ossci-datasets.s3.amazonaws.com/mnist/", "https://storage.googleapis.com/cvdf-datasets/mnist/"),
+    mirrors=(
+        "https://ossci-datasets.s3.amazonaws.com/mnist/",
+        "https://storage.googleapis.com/cvdf-datasets/mnist/",
+    ),
     checksums=(
         "ba891046e6505d7aadcbbe25680a0738ad16aec93bde7f9b65e87a2fc25776db",
         "65a50cbbf4e906d70832878ad85ccda5333a97f0f4c3dd2ef09a8a9eef7101c5",
@@ -129,9 +138,10 @@ def _find(source: _Source, root: str | os.PathLike[str] | None) -> list[Path]:
     advice = f"put {', '.join(FILES)} (plain or .gz) into a folder and give it or set PYNN_DATA to it"
     if root is not None:
         raise FileNotFoundError(f"{source.name} not found in {', '.join(searched)}; {advice}")
+    folder = _cache() / source.name
     try:
         return [
-            download(name, source.mirrors, checksum, _cache() / source.name)
+            download(name, source.mirrors, checksum, folder)
             for name, checksum in zip(FILES, source.checksums, strict=True)
         ]
     except OSError as error:
@@ -145,7 +155,7 @@ def _folders(source: _Source, root: str | os.PathLike[str] | None) -> Iterator[P
         yield Path(given) / source.name
     if root is None:
         yield _cache() / source.name
-        yield Path("/usr/share/datasets") / source.name
+        yield SYSTEM_FOLDER / source.name
 
 
 def _cache() -> Path:
