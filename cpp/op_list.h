@@ -6,5 +6,7 @@
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
-  X(gemm, GemmKernels)
+  X(gemm, GemmKernels)               \
+  X(optimizer, OptimizerKernels)     \
+  X(peak, PeakKernels)
 // clang-format on

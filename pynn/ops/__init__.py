@@ -1,7 +1,26 @@
 """Every op of the library as a function of tensors."""
 
-from .activation import relu, sigmoid, tanh
+from .activation import relu, sigmoid, step, tanh
 from .gemm import matmul
 from .linear import linear
+from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
-__all__ = ["linear", "matmul", "relu", "sigmoid", "tanh"]
+__all__ = [
+    "cast",
+    "clone",
+    "contiguous",
+    "expand",
+    "flatten",
+    "index",
+    "linear",
+    "matmul",
+    "permute",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "squeeze",
+    "step",
+    "tanh",
+    "transpose",
+    "unsqueeze",
+]
