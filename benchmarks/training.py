@@ -10,6 +10,12 @@ import numpy as np
 from .row import Call, Row, normal
 
 
+def training_flops(examples: int, widths: tuple[int, ...]) -> float:
+    """Of the matrix products: forward, weight gradient, and input gradient but for the first layer."""
+    products = [a * b for a, b in itertools.pairwise(widths)]
+    return 2.0 * examples * (3 * sum(products) - products[0])
+
+
 class Step(Row):
     """zero_grad, forward, loss, backward, SGD with momentum 0.9."""
 
@@ -20,7 +26,7 @@ class Step(Row):
     def __init__(self, widths: tuple[int, ...], batch: int, activation: str) -> None:
         self.widths, self.batch, self.activation = widths, batch, activation
         self.name = f"step of MLP {'-'.join(map(str, widths))}, {activation}, batch {batch}"
-        self.flops = 6.0 * batch * sum(a * b for a, b in itertools.pairwise(widths))
+        self.flops = training_flops(batch, widths)
         self.readme = True
 
     def inputs(self):
@@ -65,7 +71,7 @@ class Epoch(Row):
 
     family = "training"
     name = "epoch of MLP 784-100-10 on MNIST, batch 200, Adam"
-    flops = 6.0 * 60000 * (784 * 100 + 100 * 10)
+    flops = training_flops(60000, (784, 100, 10))
     training = True
     readme = True
     batch = 200
