@@ -243,7 +243,7 @@ void bind_views(py::module_& m) {
   m.def("expand", expand);
   m.def("index", index);
   m.def("item", item);
-  m.def("is_shared", [](const ArrayRef& a) { return a->block->refs.load() > 1 || !a->block->pool; });
+  m.def("is_shared", [](const ArrayRef& a) { return is_shared(a->block) || !a->block->pool; });
 }
 
 }  // namespace pynn

@@ -200,6 +200,8 @@ const ForkHandlers pool_fork_handlers = {[] { pool().lock(); }, [] { pool().unlo
 
 Block* pool_allocate(size_t bytes) { return pool().take(bytes); }
 
+size_t pool_capacity(size_t bytes) { return kCaching && bytes <= kLargest ? capacity_of(size_class_of(bytes)) : bytes; }
+
 Block* allocate(size_t bytes) {
   if (Program* program = recording()) [[unlikely]]
     return program->allocate(bytes);
