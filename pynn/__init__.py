@@ -1,10 +1,29 @@
-"""pynn: neural networks that train and run fast on an ordinary CPU."""
+"""pynn: neural networks that train and run fast on an ordinary CPU, with the same bits at any thread count."""
 
-from . import autograd, ops
+from . import autograd, nn, ops, optim, random
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
-from .ops import relu, sigmoid, tanh
+from .ops import *  # noqa: F403 - every op is public under its own name
+from .random import initial_seed, manual_seed, rand, randint, randn, randperm
 from .runtime import get_num_threads, info, memory_stats, release_memory, set_num_threads, threads
-from .tensor import Tensor, as_tensor, bool_, float32, float64, from_dlpack, int32, int64, tensor, uint8
+from .tensor import (
+    Tensor,
+    as_tensor,
+    bool_,
+    empty,
+    float32,
+    float64,
+    from_dlpack,
+    full,
+    full_like,
+    int32,
+    int64,
+    ones,
+    ones_like,
+    tensor,
+    uint8,
+    zeros,
+    zeros_like,
+)
 
 __version__ = "0.1.0"

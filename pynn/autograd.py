@@ -10,9 +10,11 @@ import functools
 import heapq
 import itertools
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from sys import getrefcount
 from typing import Any
+
+import numpy as np
 
 from . import _core
 
@@ -35,19 +37,12 @@ class Node:
         self.order = _next_order()
         self.name = name
         self.backward: Callable | None = backward
-        self.inputs = (
-            inputs  # per input: its node, the leaf tensor itself, or None where no gradient is wanted
-        )
+        self.inputs = [_edge(t) for t in inputs]
         self.saved = saved
         self.versions = [a.version for a in saved]
 
 
-def recording(*tensors: Any) -> bool:
-    """Whether an op on these tensors has to be recorded."""
-    return _flags.grad and any(t is not None and t.requires_grad for t in tensors)
-
-
-def edge(tensor: Any) -> Any:
+def _edge(tensor: Any) -> Any:
     """What the walk needs of an input: its node, the leaf itself, or None where no gradient is wanted."""
     if tensor is None or not tensor.requires_grad:
         return None
@@ -56,7 +51,7 @@ def edge(tensor: Any) -> Any:
 
 def run_backward(tensor: Any, gradient: Any, retain_graph: bool) -> None:
     """Walk the tape from `tensor`, newest node first, adding to the `.grad` of every leaf it reaches."""
-    node = edge(tensor)
+    node = _edge(tensor)
     if node is tensor:
         _accumulate(tensor, gradient)
         return
@@ -149,3 +144,127 @@ class enable_grad(set_grad_enabled):
 def is_grad_enabled() -> bool:
     """Whether ops on this thread are recorded."""
     return _flags.grad
+
+
+class Context:
+    """What `Function.forward` leaves for `Function.backward`."""
+
+    def __init__(self) -> None:
+        self.saved_tensors: tuple = ()
+        self.needs_input_grad: tuple[bool, ...] = ()
+
+    def save_for_backward(self, *tensors: Any) -> None:
+        """Keep tensors for the backward pass; a later in-place change to one of them is noticed there."""
+        self.saved_tensors = tensors
+
+
+class Function:
+    """Base class of user-defined ops: static `forward(ctx, *args)` and `backward(ctx, grad_output)`.
+
+    `forward` gives one tensor; `backward` gives one gradient (or None) per argument of `forward`. Call it as
+    `MyFunction.apply(*args)`. Neither is recorded by itself.
+    """
+
+    @staticmethod
+    def forward(ctx: Context, *args: Any) -> Any:
+        raise NotImplementedError("Function.forward")
+
+    @staticmethod
+    def backward(ctx: Context, grad_output: Any) -> Any:
+        raise NotImplementedError("Function.backward")
+
+    @classmethod
+    def apply(cls, *args: Any) -> Any:
+        ctx = Context()
+        inputs = tuple([a if isinstance(a, _tensor.Tensor) else None for a in args])
+        ctx.needs_input_grad = tuple([t is not None and t.requires_grad for t in inputs])
+        with no_grad():
+            out = cls.forward(ctx, *args)
+        if not isinstance(out, _tensor.Tensor):
+            raise TypeError(f"{cls.__name__}.forward: expected one Tensor, got {type(out).__name__}")
+        # The closure keeps arrays only: a saved output tensor would hold the node that holds the closure.
+        saved = tuple([t if t is None else t._array for t in ctx.saved_tensors])
+        ctx.saved_tensors = ()
+
+        def backward(grad: Any) -> list:
+            ctx.saved_tensors = tuple([a if a is None else _tensor.Tensor._wrap(a) for a in saved])
+            with no_grad():
+                grads = cls.backward(ctx, _tensor.Tensor._wrap(grad))
+            ctx.saved_tensors = ()
+            grads = grads if isinstance(grads, tuple) else (grads,)
+            if len(grads) != len(inputs):
+                raise ValueError(
+                    f"{cls.__name__}.backward: expected {len(inputs)} gradients, one per argument of forward, "
+                    f"got {len(grads)}"
+                )
+            return [_checked_gradient(cls.__name__, g, t) for g, t in zip(grads, shapes, strict=True)]
+
+        shapes = [None if t is None else t.shape for t in inputs]
+        return _tensor.record(cls.__name__, out._array, inputs, backward, tuple([a for a in saved if a is not None]))
+
+
+def _checked_gradient(name: str, grad: Any, shape: tuple | None) -> Any:
+    if grad is None or shape is None:
+        return None
+    if grad.shape != shape:
+        raise ValueError(f"{name}.backward: expected a gradient of shape {shape}, got {grad.shape}")
+    return grad._array
+
+
+def gradcheck(
+    function: Callable,
+    inputs: Sequence[Any] | Any,
+    eps: float = 1e-6,
+    atol: float = 1e-5,
+    rtol: float = 1e-3,
+    raise_exception: bool = True,
+) -> bool:
+    """Compare the gradients of `function(*inputs)` with central differences of step `eps`.
+
+    The inputs that require grad are float64 leaves (TypeError otherwise). A random projection of the output is
+    differentiated. Returns whether |analytic - numeric| <= atol + rtol |numeric| everywhere; raises AssertionError that
+    names the first wrong element instead, unless `raise_exception` is False.
+    """
+    tensors = list(inputs) if isinstance(inputs, list | tuple) else [inputs]
+    checked = [t for t in tensors if isinstance(t, _tensor.Tensor) and t.requires_grad]
+    if not checked:
+        raise ValueError("gradcheck: expected at least one input that requires grad")
+    for t in checked:
+        if t.dtype != np.float64:
+            raise TypeError(
+                f"gradcheck: expected float64 inputs, got {t.dtype.name}: differences drown in float32 rounding"
+            )
+        t.grad = None
+    out = function(*tensors)
+    weights = np.random.default_rng(0).uniform(0.5, 1.5, out.shape)
+    if out.requires_grad:
+        out.backward(_tensor.tensor(weights))
+
+    def projected() -> float:
+        with no_grad():
+            return float((np.asarray(function(*tensors).detach()) * weights).sum())
+
+    for number, t in enumerate(checked):
+        analytic = np.zeros(t.shape) if t.grad is None else np.array(t.grad)
+        t.grad = None
+        values = np.asarray(t._array)
+        for at in np.ndindex(t.shape):
+            before = values[at]
+            values[at] = before + eps
+            above = projected()
+            values[at] = before - eps
+            below = projected()
+            values[at] = before
+            numeric = (above - below) / (2 * eps)
+            if not abs(analytic[at] - numeric) <= atol + rtol * abs(numeric):
+                if raise_exception:
+                    raise AssertionError(
+                        f"gradcheck: input {number} at {at}: the gradient is {analytic[at]:.9g}, "
+                        f"differences give {numeric:.9g}"
+                    )
+                return False
+    return True
+
+
+# Tensors record themselves here, and Function makes tensors: a module each, one of them imported last.
+from . import tensor as _tensor  # noqa: E402

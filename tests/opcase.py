@@ -26,8 +26,8 @@ THREADS = (1, 2, 3, 7)
 class OpCase:
     """`inputs(rng, n)` gives float64 (or integer) arrays whose extent grows with n.
 
-    tolerance: allowed error in units of eps(float32) * bound, where `bound(*inputs)` (default: max(1, |reference|)) is the
-    size that rounding errors scale with; say where a number comes from.
+    tolerance: allowed error in units of eps(float32) * bound, where `bound(*inputs)` (default: max(1, |reference|)) is
+    the size that rounding errors scale with; say where a number comes from.
     """
 
     name: str
@@ -55,15 +55,11 @@ class OpCase:
     def check(self, got: np.ndarray, arrays: Sequence[np.ndarray], where: str = "") -> None:
         wide = [a.astype(np.float64) if a.dtype.kind == "f" else a for a in arrays]
         expected = np.asarray(self.reference(*wide, **self.kwargs))
-        assert got.shape == expected.shape, (
-            f"{self.name} {where}: shape {got.shape}, expected {expected.shape}"
-        )
+        assert got.shape == expected.shape, f"{self.name} {where}: shape {got.shape}, expected {expected.shape}"
         bound = np.maximum(1, np.abs(expected)) if self.bound is None else self.bound(*wide)
         error = np.abs(got - expected) / bound
         limit = self.tolerance * np.finfo(np.float32).eps
-        assert np.all(error <= limit), (
-            f"{self.name} {where}: error {error.max():.3g} * bound, allowed {limit:.3g}"
-        )
+        assert np.all(error <= limit), f"{self.name} {where}: error {error.max():.3g} * bound, allowed {limit:.3g}"
 
 
 def same_bits(a: np.ndarray, b: np.ndarray) -> bool:
@@ -120,9 +116,7 @@ def check_isas(case: OpCase) -> None:
                 case.check(results[name, n], arrays, f"{name}, size {n}")
     if {"avx2", "avx512"} <= set(_core.supported_isas()):
         for n in case.sizes:
-            assert same_bits(results["avx2", n], results["avx512", n]), (
-                f"{case.name}: avx2 and avx512 differ, size {n}"
-            )
+            assert same_bits(results["avx2", n], results["avx512", n]), f"{case.name}: avx2 and avx512 differ, size {n}"
 
 
 def forward_and_gradients(case: OpCase, arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
@@ -151,9 +145,7 @@ def check_batch_split(case: OpCase) -> None:
     first, *rest = case.arrays(33)
     whole = case.run(first, *rest)
     for i in range(len(first)):
-        assert same_bits(case.run(first[i : i + 1], *rest), whole[i : i + 1]), (
-            f"{case.name}: row {i} alone differs"
-        )
+        assert same_bits(case.run(first[i : i + 1], *rest), whole[i : i + 1]), f"{case.name}: row {i} alone differs"
 
 
 def layouts(a: np.ndarray):
@@ -179,9 +171,7 @@ def check_layouts(case: OpCase) -> None:
     for i, a in enumerate(arrays):
         for name, other in layouts(a):
             changed = [*arrays[:i], other, *arrays[i + 1 :]]
-            assert same_bits(case.run(*changed), expected), (
-                f"{case.name}: input {i} as {name} gives other bits"
-            )
+            assert same_bits(case.run(*changed), expected), f"{case.name}: input {i} as {name} gives other bits"
 
 
 def arrays_of_step(case: OpCase, arrays: Sequence[Any], weight: Any) -> list[Any]:

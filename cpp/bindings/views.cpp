@@ -231,7 +231,7 @@ void bind_views(py::module_& m) {
     mark_written(*a);
     fill_in_place(*a, value);
   });
-  m.def("copy", [](const ArrayRef& a) { return copy(a, true); });
+  m.def("copy", copy, py::arg("array"), py::arg("keep_order") = true);
   m.def("copy_", [](const ArrayRef& to, const ArrayRef& from) {
     mark_written(*to);
     copy_into(*from, *to);

@@ -71,6 +71,7 @@ PYNN_INLINE Vec<T> load(const T* p, int n) {
     return (Vec<T>)_mm512_maskz_loadu_epi64((__mmask8)((1u << n) - 1), p);
   }
 #endif
+  if (n == lanes<T>) return load(p);
   alignas(kVectorBytes) T lane[lanes<T>] = {};
   for (int i = 0; i < n; i++) lane[i] = p[i];
   return load(lane);
@@ -86,6 +87,7 @@ PYNN_INLINE void store(T* p, Vec<T> v, int n) {
     return;
   }
 #endif
+  if (n == lanes<T>) return store(p, v);
   alignas(kVectorBytes) T lane[lanes<T>];
   store(lane, v);
   for (int i = 0; i < n; i++) p[i] = lane[i];
@@ -147,7 +149,7 @@ PYNN_INLINE Vec<float> abs(Vec<float> x) { return from_bits(bits(x) & 0x7fffffff
 PYNN_INLINE Vec<double> abs(Vec<double> x) { return from_bits(bits(x) & 0x7fffffffffffffff); }
 PYNN_INLINE Vec<float> sqrt(Vec<float> x) {
 #if defined(__AVX512F__)
-  return (Vec<float>)_mm512_sqrt_ps((__m512)x);
+  return (Vec<float>)_mm512_maskz_sqrt_ps(__mmask16(-1), (__m512)x);  // the plain one warns in GCC 12
 #elif defined(__AVX2__)
   return (Vec<float>)_mm256_sqrt_ps((__m256)x);
 #elif defined(__x86_64__)
@@ -161,7 +163,7 @@ PYNN_INLINE Vec<float> sqrt(Vec<float> x) {
 }
 PYNN_INLINE Vec<double> sqrt(Vec<double> x) {
 #if defined(__AVX512F__)
-  return (Vec<double>)_mm512_sqrt_pd((__m512d)x);
+  return (Vec<double>)_mm512_maskz_sqrt_pd(__mmask8(-1), (__m512d)x);
 #elif defined(__AVX2__)
   return (Vec<double>)_mm256_sqrt_pd((__m256d)x);
 #elif defined(__x86_64__)

@@ -1,5 +1,66 @@
 """Every op of the library as a function of tensors."""
 
-from .activation import relu, sigmoid, tanh
+from .activation import relu, sigmoid, step, tanh
+from .elementwise import (
+    abs,
+    add,
+    div,
+    eq,
+    exp,
+    ge,
+    gt,
+    le,
+    log,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,
+    sqrt,
+    square,
+    sub,
+)
+from .gemm import matmul
+from .linear import linear
+from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
-__all__ = ["relu", "sigmoid", "tanh"]
+__all__ = [
+    "abs",
+    "add",
+    "cast",
+    "clone",
+    "contiguous",
+    "div",
+    "eq",
+    "exp",
+    "expand",
+    "flatten",
+    "ge",
+    "gt",
+    "index",
+    "le",
+    "linear",
+    "log",
+    "lt",
+    "matmul",
+    "maximum",
+    "minimum",
+    "mul",
+    "ne",
+    "neg",
+    "permute",
+    "pow",
+    "relu",
+    "reshape",
+    "sigmoid",
+    "sqrt",
+    "square",
+    "squeeze",
+    "step",
+    "sub",
+    "tanh",
+    "transpose",
+    "unsqueeze",
+]

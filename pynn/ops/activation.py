@@ -6,6 +6,7 @@ from typing import Any
 
 from .. import _core
 from ..tensor import Tensor, as_tensor, record
+from .elementwise import ge
 
 
 def _activation(input: Any, kind: str) -> Tensor:
@@ -27,3 +28,10 @@ def tanh(input: Any) -> Tensor:
 def relu(input: Any) -> Tensor:
     """max(x, 0), element by element; NaN stays NaN. The gradient at 0 is 0. (Nair and Hinton 2010.)"""
     return _activation(input, "relu")
+
+
+def step(input: Any) -> Tensor:
+    """1 where x >= 0, else 0, in the input's dtype: the threshold of a McCulloch-Pitts neuron. The gradient is 0."""
+    x = as_tensor(input)
+    y = _core.cast(ge(x.detach(), 0)._array, x.dtype)
+    return record("step", y, (x,), lambda grad: (_core.full_like(grad, 0),))

@@ -1,0 +1,99 @@
+"""Modules that hold modules."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping
+from typing import Any, overload
+
+from ..tensor import Tensor
+from .activation import Activation
+from .linear import Linear
+from .module import Module
+
+
+def _checked(module: Any, owner: str) -> Module:
+    if not isinstance(module, Module):
+        raise TypeError(f"{owner}: expected a Module, got {type(module).__name__}")
+    return module
+
+
+class _Ordered(Module):
+    """Submodules under the names "0", "1", … (or given ones), in order."""
+
+    def _layers(self) -> list[Module]:
+        return list(self.children())
+
+    def append(self, module: Module) -> Any:
+        """Add a module at the end; returns this container."""
+        setattr(self, str(len(self)), _checked(module, type(self).__name__))
+        return self
+
+    def __len__(self) -> int:
+        return len(self._layers())
+
+    def __iter__(self) -> Iterator[Module]:
+        return iter(self._layers())
+
+
+class Sequential(_Ordered):
+    """Modules called one after the other.
+
+    `Sequential(a, b)` names them "0", "1"; `Sequential({"first": a, "second": b})` uses the given names. A Linear
+    layer followed by Sigmoid, Tanh or ReLU runs as one kernel, with the same bits as the two.
+    """
+
+    def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
+        if len(modules) == 1 and isinstance(modules[0], Mapping):
+            named = modules[0].items()
+        else:
+            named = ((str(i), m) for i, m in enumerate(modules))
+        for name, module in named:
+            if hasattr(type(self), name) or "." in name or not name:
+                raise ValueError(f"Sequential: '{name}' cannot name a module")
+            setattr(self, name, _checked(module, "Sequential"))
+
+    def forward(self, input: Any) -> Tensor:
+        layers = self._layers()
+        i = 0
+        while i < len(layers):
+            layer = layers[i]
+            following = layers[i + 1] if i + 1 < len(layers) else None
+            if type(layer) is Linear and layer.activation == "none" and isinstance(following, Activation):
+                input = layer(input, activation=following.kind)
+                i += 2
+            else:
+                input = layer(input)
+                i += 1
+        return input
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> Sequential: ...
+    def __getitem__(self, index: int | slice) -> Module | Sequential:
+        if isinstance(index, slice):
+            return Sequential(dict(list(self.named_children())[index]))
+        return self._layers()[index]
+
+
+class ModuleList(_Ordered):
+    """A list of modules whose parameters are found; it has no forward of its own."""
+
+    def __init__(self, modules: Iterable[Module] = ()) -> None:
+        for module in modules:
+            self.append(module)
+
+    def extend(self, modules: Iterable[Module]) -> ModuleList:
+        """Add several modules at the end."""
+        for module in modules:
+            self.append(module)
+        return self
+
+    @overload
+    def __getitem__(self, index: int) -> Module: ...
+    @overload
+    def __getitem__(self, index: slice) -> ModuleList: ...
+    def __getitem__(self, index: int | slice) -> Module | ModuleList:
+        if isinstance(index, slice):
+            return ModuleList(self._layers()[index])
+        return self._layers()[index]

@@ -1,0 +1,224 @@
+"""Arithmetic and comparisons, element by element.
+
+Operands are tensors, ndarrays or Python numbers (at least one is not a number), broadcast as in
+NumPy. Types are promoted as in PyTorch: an operand with dimensions decides, then one without, then a number, unless the
+weaker one is of a higher kind (bool, integer, float); within a kind the wider type wins. So a float32 tensor plus 1.5
+is float32, an int64 tensor plus 1.5 too. Float results come from float32 or float64 arithmetic; gradients are summed
+over broadcast dimensions and cast to the operand's dtype.
+"""
+
+from __future__ import annotations
+
+import builtins
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+
+from .. import _core
+from ..tensor import Tensor, as_tensor, record
+from .views import sum_to_shape
+
+
+def _unpack(value: Any) -> tuple[Any, Tensor | None]:
+    """What a kernel takes of an operand, an array or a number, and its tensor."""
+    if isinstance(value, Tensor):
+        return value._array, value
+    if isinstance(value, int | float) and not isinstance(value, np.generic):
+        return value, None
+    t = as_tensor(value)
+    return t._array, t
+
+
+def _operands(input: Any, other: Any) -> tuple[Any, Any, Tensor | None, Tensor | None]:
+    a, x = _unpack(input)
+    b, y = _unpack(other)
+    if x is None and y is None:
+        x = as_tensor(input)
+        a = x._array
+    return a, b, x, y
+
+
+def _pull(tensor: Tensor | None, gradient: Callable) -> Callable:
+    """The gradient of an operand from that of the output: `gradient`, undone broadcasting and promotion."""
+    if tensor is None or not tensor.requires_grad:
+        return lambda grad: None
+    shape, dtype = tensor.shape, tensor.dtype
+    return lambda grad: _core.cast(sum_to_shape(gradient(grad), shape), dtype)
+
+
+def _record(name: str, y: Any, inputs: tuple, gradients: tuple, saved: tuple = ()) -> Tensor:
+    if not builtins.any([t is not None and t.requires_grad for t in inputs]):
+        return Tensor._wrap(y)
+    pulls = [_pull(t, g) for t, g in zip(inputs, gradients, strict=True)]
+    arrays = tuple([a for a in saved if isinstance(a, _core.Array)])
+    return record(name, y, inputs, lambda grad: [pull(grad) for pull in pulls], arrays)
+
+
+def add(input: Any, other: Any, alpha: float = 1) -> Tensor:
+    """input + alpha * other. bool + bool is the logical or."""
+    a, b, x, y = _operands(input, other)
+    out = _core.add(a, b, alpha)
+    return _record("add", out, (x, y), (lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha)))
+
+
+def sub(input: Any, other: Any, alpha: float = 1) -> Tensor:
+    """input - alpha * other. TypeError for bool."""
+    a, b, x, y = _operands(input, other)
+    out = _core.sub(a, b, alpha)
+    return _record("sub", out, (x, y), (lambda g: g, lambda g: _core.mul(g, -alpha)))
+
+
+def mul(input: Any, other: Any) -> Tensor:
+    """input * other. bool * bool is the logical and."""
+    a, b, x, y = _operands(input, other)
+    out = _core.mul(a, b)
+    return _record("mul", out, (x, y), (lambda g: _core.mul(g, b), lambda g: _core.mul(g, a)), (a, b))
+
+
+def div(input: Any, other: Any) -> Tensor:
+    """input / other; two integers give float32."""
+    a, b, x, y = _operands(input, other)
+    out = _core.div(a, b)
+    gradients = (lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1))
+    return _record("div", out, (x, y), gradients, (out, b))
+
+
+def _extremum(name: str, input: Any, other: Any, before: Callable, before_or_equal: Callable) -> Tensor:
+    a, b, x, y = _operands(input, other)
+
+    def share(grad: Any, s: Any, t: Any) -> Any:  # the whole gradient where s wins, half of it at a tie
+        weight = _core.add(_core.cast(before(s, t), grad.dtype), _core.cast(before_or_equal(s, t), grad.dtype))
+        return _core.mul(grad, weight, 0.5)
+
+    gradients = (lambda g: share(g, a, b), lambda g: share(g, b, a))
+    return _record(name, getattr(_core, name)(a, b), (x, y), gradients, (a, b))
+
+
+def maximum(input: Any, other: Any) -> Tensor:
+    """The larger of the two; NaN where either is. The gradient goes to the larger, halved at a tie."""
+    return _extremum("maximum", input, other, _core.gt, _core.ge)
+
+
+def minimum(input: Any, other: Any) -> Tensor:
+    """The smaller of the two; NaN where either is. The gradient goes to the smaller, halved at a tie."""
+    return _extremum("minimum", input, other, _core.lt, _core.le)
+
+
+def neg(input: Any) -> Tensor:
+    """-x. TypeError for bool."""
+    x = as_tensor(input)
+    return record("neg", _core.neg(x._array), (x,), lambda g: (_core.neg(g),))
+
+
+def abs(input: Any) -> Tensor:
+    """|x|. The gradient at 0 is 0. TypeError for bool."""
+    x = as_tensor(input)
+    a = x._array
+    return record("abs", _core.abs(a), (x,), lambda g: (_core.mul(g, _core.sign(a)),), (a,))
+
+
+def square(input: Any) -> Tensor:
+    """x * x."""
+    x = as_tensor(input)
+    a = x._array
+    return record("square", _core.mul(a, a), (x,), lambda g: (_core.mul(g, a, 2),), (a,))
+
+
+def sqrt(input: Any) -> Tensor:
+    """The square root, correctly rounded; NaN below 0. Integers give float32."""
+    x = as_tensor(input)
+    y = _core.sqrt(x._array)
+    return record("sqrt", y, (x,), lambda g: (_core.div(g, y, 0.5),), (y,))
+
+
+def exp(input: Any) -> Tensor:
+    """e^x, within 1.01 ulp in float32. Integers give float32."""
+    x = as_tensor(input)
+    y = _core.exp(x._array)
+    return record("exp", y, (x,), lambda g: (_core.mul(g, y),), (y,))
+
+
+def log(input: Any) -> Tensor:
+    """The natural logarithm, within 0.9 ulp in float32; -inf at 0, NaN below. Integers give float32."""
+    x = as_tensor(input)
+    a = x._array
+    return record("log", _core.log(a), (x,), lambda g: (_core.div(g, a),), (a,))
+
+
+def _power(a: Any, exponent: float) -> Any:
+    """a ** exponent. 1/x, sqrt x, x, x^2, x^3, x^4 by what is exact to an ulp or two; integers by squaring."""
+    if a.dtype.kind != "f":
+        if isinstance(exponent, float):
+            a = _core.cast(a, np.float32)
+        elif exponent < 0:
+            raise ValueError(f"pow: an integer to the negative power {exponent} is no integer")
+    if exponent == -1:
+        return _core.div(1, a)
+    if exponent == 0.5:
+        return _core.sqrt(a)
+    if exponent not in (1, 2, 3, 4) and (a.dtype.kind == "f" or exponent == 0):
+        return _core.full_like(a, 1) if exponent == 0 else _core.pow(a, exponent)
+    result = None
+    bits = int(exponent)
+    while bits:
+        if bits & 1:
+            result = a if result is None else _core.mul(result, a)
+        bits >>= 1
+        a = _core.mul(a, a) if bits else a
+    return result
+
+
+def pow(input: Any, exponent: float) -> Tensor:
+    """input ** exponent for a number `exponent`.
+
+    float32 is within 2 ulp for 2, 3 and 4, and within 0.51 ulp for any other exponent. Integers to a power that is an
+    integer >= 0 stay integers; ValueError for a negative one.
+    """
+    if isinstance(exponent, bool) or not isinstance(exponent, int | float):
+        raise TypeError(f"pow: expected a number as exponent, got {type(exponent).__name__}")
+    x = as_tensor(input)
+    a = x._array
+    y = _power(a, exponent)
+
+    def backward(grad: Any) -> tuple:
+        if exponent == 0:
+            return (_core.full_like(grad, 0),)
+        return (_core.mul(grad, _power(a, exponent - 1), exponent),)
+
+    return record("pow", _core.copy(y) if y is a else y, (x,), backward, (a,))
+
+
+def _compare(kernel: Callable, input: Any, other: Any) -> Tensor:
+    a, b, _, _ = _operands(input, other)
+    return Tensor._wrap(kernel(a, b))
+
+
+def eq(input: Any, other: Any) -> Tensor:
+    """input == other, as bool."""
+    return _compare(_core.eq, input, other)
+
+
+def ne(input: Any, other: Any) -> Tensor:
+    """input != other, as bool; true where either is NaN."""
+    return _compare(_core.ne, input, other)
+
+
+def lt(input: Any, other: Any) -> Tensor:
+    """input < other, as bool."""
+    return _compare(_core.lt, input, other)
+
+
+def le(input: Any, other: Any) -> Tensor:
+    """input <= other, as bool."""
+    return _compare(_core.le, input, other)
+
+
+def gt(input: Any, other: Any) -> Tensor:
+    """input > other, as bool."""
+    return _compare(_core.gt, input, other)
+
+
+def ge(input: Any, other: Any) -> Tensor:
+    """input >= other, as bool."""
+    return _compare(_core.ge, input, other)

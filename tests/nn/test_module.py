@@ -1,0 +1,139 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import pynn
+from pynn import nn
+
+
+def make():
+    return nn.Sequential(nn.Linear(4, 3), nn.Sigmoid(), nn.Sequential(nn.Linear(3, 2, bias=False)))
+
+
+class Tied(nn.Module):
+    def __init__(self):
+        self.a = nn.Linear(2, 2)
+        self.b = nn.Linear(2, 2)
+        self.b.weight = self.a.weight
+        self.register_buffer("count", pynn.zeros(1))
+
+    def forward(self, x):
+        return self.b(self.a(x))
+
+
+def test_names_and_shapes_are_pytorchs():
+    state = make().state_dict()
+    assert {k: v.shape for k, v in state.items()} == {
+        "0.weight": (3, 4),
+        "0.bias": (3,),
+        "2.0.weight": (2, 3),
+    }
+    assert all(isinstance(v, np.ndarray) and v.flags.c_contiguous for v in state.values())
+
+
+def test_weight_lies_in_and_out():
+    assert nn.Linear(4, 3).weight._array.strides == (1, 3)
+
+
+def test_default_initialisation():
+    pynn.manual_seed(0)
+    layer = nn.Linear(400, 300)
+    weight = layer.state_dict()["weight"]
+    assert abs(weight).max() <= 1 / 20
+    assert abs(weight).max() >= 0.999 / 20
+    assert abs(weight.mean()) <= 1e-3
+    assert abs(weight.std() - 1 / 20 / 3**0.5) <= 1e-3
+
+
+def test_load_keeps_memory_and_strides():
+    model = make()
+    weight = model[0].weight
+    pointer, strides = weight._array.pointer, weight._array.strides
+    values = {k: np.full(v.shape, i, np.float64) for i, (k, v) in enumerate(model.state_dict().items())}
+    model.load_state_dict(values)
+    assert (weight._array.pointer, weight._array.strides) == (pointer, strides)
+    assert weight.dtype == np.float32
+    np.testing.assert_array_equal(model.state_dict()["0.bias"], [1, 1, 1])
+
+
+def test_load_names_what_is_wrong_and_changes_nothing():
+    model = make()
+    before = model.state_dict()
+    state = model.state_dict()
+    state["0.bias"] = np.zeros(4, np.float32)
+    with pytest.raises(ValueError, match=r"'0.bias': expected shape \(3,\), got \(4,\)"):
+        model.load_state_dict({k: v + 1 for k, v in state.items()})
+    del state["0.bias"]
+    state["extra"] = np.zeros(1)
+    with pytest.raises(KeyError, match=r"missing \['0.bias'\], unexpected \['extra'\]"):
+        model.load_state_dict(state)
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(value, before[name])
+    model.load_state_dict(state, strict=False)
+
+
+def test_shared_parameters_and_buffers():
+    model = Tied()
+    assert [n for n, _ in model.named_parameters()] == ["a.weight", "a.bias", "b.bias"]
+    assert list(model.state_dict()) == ["count", "a.weight", "a.bias", "b.weight", "b.bias"]
+    clone = copy.deepcopy(model)
+    assert clone.b.weight is clone.a.weight is not model.a.weight
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_pickle_and_deepcopy(protocol):
+    model = make()
+    x = pynn.randn(5, 4)
+    expected = model(x).detach().numpy()
+    for other in (pickle.loads(pickle.dumps(model, protocol)), copy.deepcopy(model)):
+        np.testing.assert_array_equal(other(x).detach().numpy(), expected)
+        assert other[0].weight._array.strides == (1, 3)
+
+
+def test_errors_name_the_layer():
+    model = nn.Sequential({"body": make(), "head": nn.Linear(9, 1)})
+    with pytest.raises(ValueError, match=r"Linear 'head': expected 9 input features, got 2 \(input shape \(5, 2\)\)"):
+        model(pynn.zeros(5, 4))
+    with pytest.raises(ValueError, match=r"Linear 'body.0': expected 4 input features, got 7"):
+        model(pynn.zeros(5, 7))
+
+
+def test_sequential_fuses_with_the_same_bits():
+    x = pynn.randn(33, 4)
+    for activation in (nn.Sigmoid(), nn.Tanh(), nn.ReLU()):
+        layer = nn.Linear(4, 3)
+        fused = nn.Sequential(layer, activation)(x)
+        assert fused.detach().numpy().tobytes() == activation(layer(x)).detach().numpy().tobytes()
+
+
+def test_modes_and_repr():
+    model = make()
+    assert not model.eval()[2][0].training
+    assert model.train()[2][0].training
+    assert repr(model) == (
+        "Sequential(\n"
+        "  (0): Linear(in_features=4, out_features=3, bias=True)\n"
+        "  (1): Sigmoid()\n"
+        "  (2): Sequential(\n"
+        "    (0): Linear(in_features=3, out_features=2, bias=False)\n"
+        "  )\n"
+        ")"
+    )
+
+
+def test_double_keeps_the_memory_order():
+    model = nn.Linear(4, 3).double()
+    assert model.weight.dtype == np.float64
+    assert model.weight._array.strides == (1, 3)
+    assert model(pynn.zeros(2, 4, dtype=pynn.float64)).dtype == np.float64
+
+
+def test_wrong_modules_are_refused():
+    with pytest.raises(TypeError, match="expected a Module, got int"):
+        nn.Sequential(3)
+    with pytest.raises(ValueError, match="'forward' cannot name a module"):
+        nn.Sequential({"forward": nn.Identity()})
+    with pytest.raises(ValueError, match="in_features"):
+        nn.Linear(-1, 3)

@@ -1,0 +1,157 @@
+import gc
+
+import numpy as np
+import pytest
+
+import pynn
+from pynn import _core, ops
+
+
+class Cube(pynn.autograd.Function):
+    @staticmethod
+    def forward(ctx, x):
+        ctx.save_for_backward(x)
+        return x * x * x
+
+    @staticmethod
+    def backward(ctx, grad):
+        (x,) = ctx.saved_tensors
+        return grad * x * x * 3
+
+
+def test_gradients_add_up_over_paths_and_calls():
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    y = ops.sigmoid(x)
+    (y + y).sum().backward()
+    once = np.array(x.grad)
+    np.testing.assert_allclose(once, 2 * y.detach().numpy() * (1 - y.detach().numpy()), rtol=1e-6)
+    (ops.sigmoid(x) * 2).sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), 2 * once, rtol=1e-6)
+
+
+def test_two_leaves_never_share_a_gradient():
+    a = pynn.tensor([1.0, 2.0], requires_grad=True)
+    b = pynn.tensor([3.0, 4.0], requires_grad=True)
+    (a + b).sum().backward()
+    a.grad.fill_(7)
+    np.testing.assert_array_equal(b.grad.numpy(), [1, 1])
+
+
+def test_a_given_gradient_is_not_taken_over():
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    g = pynn.tensor([5.0, 6.0])
+    x.backward(g)
+    x.grad.zero_()
+    np.testing.assert_array_equal(g.numpy(), [5, 6])
+
+
+def test_second_backward_names_the_op():
+    x = pynn.tensor([1.0], requires_grad=True)
+    y = ops.sigmoid(x).sum()
+    y.backward()
+    with pytest.raises(RuntimeError, match=r"second time.*retain_graph=True"):
+        y.backward()
+
+
+def test_retain_graph():
+    x = pynn.tensor([2.0], requires_grad=True)
+    y = (x * x).sum()
+    y.backward(retain_graph=True)
+    y.backward()
+    assert x.grad.item() == 8
+
+
+def test_in_place_change_to_something_saved_is_noticed():
+    x = pynn.tensor([1.0], requires_grad=True)
+    y = ops.sigmoid(x)
+    y.detach().fill_(3)
+    with pytest.raises(RuntimeError, match=r"'activation' needs an array of shape .* in-place"):
+        y.sum().backward()
+
+
+def test_in_place_on_a_leaf_needs_no_grad():
+    x = pynn.tensor([1.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match="no_grad"):
+        x.add_(1)
+    with pynn.no_grad():
+        x.add_(1)
+    assert x.item() == 2
+
+
+def test_no_grad_records_nothing_and_restores():
+    x = pynn.tensor([1.0], requires_grad=True)
+    with pynn.no_grad():
+        assert not ops.sigmoid(x).requires_grad
+        with pynn.enable_grad():
+            assert ops.sigmoid(x).requires_grad
+    assert pynn.is_grad_enabled()
+
+
+def test_numpy_of_a_recorded_tensor_is_refused():
+    with pytest.raises(RuntimeError, match="detach"):
+        pynn.tensor([1.0], requires_grad=True).numpy()
+
+
+def test_create_graph_is_refused():
+    with pytest.raises(NotImplementedError, match="create_graph"):
+        pynn.tensor([1.0], requires_grad=True).backward(create_graph=True)
+
+
+def test_function():
+    x = pynn.tensor(np.array([1.0, -2.0, 3.0]), requires_grad=True)
+    assert pynn.autograd.gradcheck(Cube.apply, [x])
+
+
+def test_function_with_a_wrong_gradient_is_caught():
+    class Wrong(Cube):
+        @staticmethod
+        def backward(ctx, grad):
+            (x,) = ctx.saved_tensors
+            return grad * x * x * 2
+
+    x = pynn.tensor(np.array([1.0, -2.0]), requires_grad=True)
+    assert not pynn.autograd.gradcheck(Wrong.apply, [x], raise_exception=False)
+    with pytest.raises(AssertionError, match="input 0 at"):
+        pynn.autograd.gradcheck(Wrong.apply, [x])
+
+
+def test_gradcheck_refuses_float32():
+    with pytest.raises(TypeError, match="float64"):
+        pynn.autograd.gradcheck(ops.sigmoid, [pynn.tensor([1.0], requires_grad=True)])
+
+
+def test_the_tape_leaves_no_cycles():
+    x = pynn.tensor(np.ones((64, 64), np.float32), requires_grad=True)
+    gc.collect()
+    gc.disable()
+    try:
+        for _ in range(3):
+            ops.tanh(ops.sigmoid(x)).sum().backward()
+            x.grad = None
+            ops.sigmoid(x)  # a forward without its backward
+        assert gc.collect() == 0
+    finally:
+        gc.enable()
+
+
+def test_a_long_chain_is_dropped_without_recursion():
+    x = pynn.tensor([1.0], requires_grad=True)
+    y = x
+    for _ in range(50_000):
+        y = ops.tanh(y)
+    del y
+
+
+def test_a_long_chain_runs_backward():
+    x = pynn.tensor([0.5], requires_grad=True)
+    y = x
+    for _ in range(20_000):
+        y = ops.relu(y)
+    y.sum().backward()
+    assert x.grad.item() == 1
+
+
+def test_version_counts_in_place_writes():
+    a = _core.full((3,), 1.0, np.float32)
+    _core.fill_(a, 2.0)
+    assert a.version == 1

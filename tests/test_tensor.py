@@ -1,0 +1,164 @@
+import copy
+import pickle
+
+import numpy as np
+import pytest
+
+import pynn
+
+
+def test_tensor_copies_and_as_tensor_shares():
+    a = np.arange(3, dtype=np.float32)
+    copied, shared = pynn.tensor(a), pynn.as_tensor(a)
+    a[0] = 9
+    assert copied.tolist() == [0, 1, 2]
+    assert shared.tolist() == [9, 1, 2]
+    assert np.shares_memory(shared.numpy(), a)
+
+
+@pytest.mark.parametrize(
+    ("data", "dtype"),
+    [
+        (1.5, pynn.float32),
+        ([1, 2], pynn.int64),
+        ([True], pynn.bool_),
+        ([[1.0, 2.0]], pynn.float32),
+        (np.ones(2), pynn.float64),
+        (np.float64(2), pynn.float64),
+        (np.ones(2, np.uint8), pynn.uint8),
+    ],
+)
+def test_dtypes_follow_pytorch(data, dtype):
+    assert pynn.tensor(data).dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "bad", ["text", [[1.0], [1.0, 2.0]], object(), None, np.ones(2, np.complex64), np.ones(2, np.int8)]
+)
+def test_other_data_is_refused(bad):
+    with pytest.raises((TypeError, ValueError)):
+        pynn.tensor(bad)
+
+
+def test_read_only_memory_is_read_and_never_written():
+    a = np.ones(3, np.float32)
+    a.flags.writeable = False
+    t = pynn.as_tensor(a)
+    assert (t + 1).tolist() == [2, 2, 2]
+    assert not t.numpy().flags.writeable
+    with pytest.raises(ValueError, match="read-only"):
+        t.fill_(0)
+    assert a.tolist() == [1, 1, 1]
+
+
+def test_numpy_is_a_view_and_outlives_the_tensor():
+    t = pynn.zeros(1000)
+    view = t.numpy()
+    t.fill_(3)
+    del t
+    other = pynn.full((1000,), 7.0)
+    assert view.sum() == 3000
+    assert other.numpy().sum() == 7000
+
+
+def test_ndarray_times_tensor_is_a_tensor():
+    a = np.ones((2, 2), np.float32)
+    t = pynn.tensor([[1.0, 2.0], [3.0, 4.0]], requires_grad=True)
+    for out in (a * t, a + t, a - t, a / t, a @ t, 2 * t, 1 - t):
+        assert isinstance(out, pynn.Tensor)
+        assert out.requires_grad
+
+
+def test_views_share_memory():
+    t = pynn.tensor(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
+    for view in (t[0], t[:, 1:], t[..., ::-1], t[None], t.T, t.permute(2, 0, 1), t.reshape(6, 4), t.expand(5, 2, 3, 4)):
+        assert np.shares_memory(view.numpy(), t.numpy())
+    np.testing.assert_array_equal(t.permute(2, 0, 1).reshape(-1).numpy(), t.numpy().transpose(2, 0, 1).ravel())
+    np.testing.assert_array_equal(t[1, ::2, -1].numpy(), t.numpy()[1, ::2, -1])
+    np.testing.assert_array_equal(t[:, ::-2, 3:0:-1].numpy(), t.numpy()[:, ::-2, 3:0:-1])
+
+
+@pytest.mark.parametrize("key", [5, (0, 9), (0, 0, 0, 0), "a", 1.0, (..., ...), True])
+def test_bad_indices(key):
+    t = pynn.zeros(2, 3, 4)
+    with pytest.raises((IndexError, TypeError)):
+        t[key]
+
+
+@pytest.mark.parametrize(
+    "view",
+    [
+        lambda x: x[1:, ::2],
+        lambda x: x.T,
+        lambda x: x.reshape(2, 6),
+        lambda x: x.flatten(),
+        lambda x: x[None].expand(3, 3, 4) * 2,
+        lambda x: x.unsqueeze(1).squeeze(1),
+        lambda x: x.permute(1, 0).contiguous(),
+        lambda x: x.clone(),
+        lambda x: x.double(),
+    ],
+)
+def test_gradients_of_views(view):
+    x = pynn.tensor(np.random.default_rng(0).standard_normal((3, 4)), requires_grad=True)
+    pynn.autograd.gradcheck(lambda t: view(t) * view(t), [x])
+
+
+@pytest.mark.parametrize("shape", [(5,), (-2, 6), (-1, -1), (-1, 0), (2**62, 4), (2**40, 2**40)])
+def test_bad_reshapes(shape):
+    with pytest.raises(ValueError, match="reshape"):
+        pynn.zeros(3, 4).reshape(shape)
+
+
+@pytest.mark.parametrize("shape", [(2**62, 2**62), (2**61,), (-1,)])
+def test_impossible_sizes(shape):
+    with pytest.raises((ValueError, MemoryError)):
+        pynn.empty(shape)
+
+
+def test_more_than_8_dimensions_are_refused():
+    with pytest.raises(ValueError, match="8 dimensions"):
+        pynn.zeros(*[1] * 9)
+    with pytest.raises(ValueError, match="8 dimensions"):
+        pynn.tensor(np.zeros([1] * 9, np.float32))
+    with pytest.raises(ValueError, match="8 dimensions"):
+        pynn.zeros(*[1] * 8)[None]
+
+
+def test_scalars():
+    t = pynn.tensor(2.5)
+    assert (t.item(), float(t), int(t), bool(t), t.shape) == (2.5, 2.5, 2, True, ())
+    with pytest.raises(ValueError, match="one element"):
+        pynn.zeros(2).item()
+    with pytest.raises(TypeError, match="0-d"):
+        len(t)
+
+
+@pytest.mark.parametrize("protocol", range(2, 6))
+def test_pickle(protocol):
+    t = pynn.tensor(np.arange(6.0).reshape(2, 3)).T.clone().requires_grad_()
+    (t * t).sum().backward()
+    for other in (pickle.loads(pickle.dumps(t, protocol)), copy.deepcopy(t)):
+        np.testing.assert_array_equal(other.detach().numpy(), t.detach().numpy())
+        np.testing.assert_array_equal(other.grad.numpy(), t.grad.numpy())
+        assert other.requires_grad
+        assert other.stride() == t.stride()
+    with pytest.raises(RuntimeError, match="deepcopy"):
+        copy.deepcopy(t * 2)
+
+
+def test_setitem():
+    t = pynn.zeros(2, 3)
+    t[:, 1] = [5, 6]
+    t[0] = 1
+    assert t.tolist() == [[1, 1, 1], [0, 6, 0]]
+
+
+def test_data_is_a_detached_tensor():
+    t = pynn.tensor([1.0], requires_grad=True)
+    assert isinstance(t.data, pynn.Tensor)
+    assert not t.data.requires_grad
+    t.data = pynn.tensor([4.0])
+    assert t.item() == 4
+    with pytest.raises(TypeError, match="expected float32, got int64"):
+        t.data = pynn.tensor([4])
