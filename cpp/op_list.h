@@ -9,5 +9,6 @@
   X(elementwise, ElementwiseKernels) \
   X(gemm, GemmKernels)               \
   X(optimizer, OptimizerKernels)     \
-  X(peak, PeakKernels)
+  X(peak, PeakKernels)               \
+  X(reduce, ReduceKernels)
 // clang-format on

@@ -144,7 +144,7 @@ struct PairwiseSum {
     level[k] = partial;
   }
   PYNN_INLINE T total() const {
-    T sum = T(0);
+    T sum{};
     bool first = true;
     for (int k = 0; count >> k; k++)
       if (count >> k & 1) {

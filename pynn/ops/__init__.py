@@ -24,11 +24,16 @@ from .elementwise import (
 )
 from .gemm import matmul
 from .linear import linear
+from .reduce import amax, amin, argmax, argmin, max, mean, min, sum
 from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
 __all__ = [
     "abs",
     "add",
+    "amax",
+    "amin",
+    "argmax",
+    "argmin",
     "cast",
     "clone",
     "contiguous",
@@ -45,7 +50,10 @@ __all__ = [
     "log",
     "lt",
     "matmul",
+    "max",
     "maximum",
+    "mean",
+    "min",
     "minimum",
     "mul",
     "ne",
@@ -60,6 +68,7 @@ __all__ = [
     "squeeze",
     "step",
     "sub",
+    "sum",
     "tanh",
     "transpose",
     "unsqueeze",
