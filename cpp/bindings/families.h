@@ -5,6 +5,7 @@
 namespace pynn {
 
 void bind_array(py::module_& m);
+void bind_runtime(py::module_& m);
 void bind_views(py::module_& m);
 void bind_activation(py::module_& m);
 

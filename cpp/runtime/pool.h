@@ -28,6 +28,7 @@ struct PoolStats {
 // A block of at least `bytes` with one reference, 64-byte aligned, or null when memory is out. While this thread
 // records a program, the block comes from the program's private pool.
 Block* allocate(size_t bytes);
+Block* pool_allocate(size_t bytes);  // the same, never private
 // Wraps memory that somebody else owns.
 Block* adopt(void* data, size_t bytes, bool readonly, void* owner, void (*release)(Block*));
 void retain(Block*);
