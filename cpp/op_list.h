@@ -5,5 +5,7 @@
 // clang-format off
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
-  X(copy, CopyKernels)
+  X(copy, CopyKernels)               \
+  X(loss, LossKernels)               \
+  X(softmax, SoftmaxKernels)
 // clang-format on

@@ -8,5 +8,7 @@ void bind_array(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_views(py::module_& m);
 void bind_activation(py::module_& m);
+void bind_loss(py::module_& m);
+void bind_softmax(py::module_& m);
 
 }  // namespace pynn

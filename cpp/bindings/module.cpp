@@ -14,4 +14,6 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_runtime(m);
   pynn::bind_views(m);
   pynn::bind_activation(m);
+  pynn::bind_loss(m);
+  pynn::bind_softmax(m);
 }
