@@ -7,5 +7,10 @@
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
   X(elementwise, ElementwiseKernels) \
-  X(reduce, ReduceKernels)
+  X(gemm, GemmKernels)               \
+  X(loss, LossKernels)               \
+  X(optimizer, OptimizerKernels)     \
+  X(peak, PeakKernels)               \
+  X(reduce, ReduceKernels)           \
+  X(softmax, SoftmaxKernels)
 // clang-format on

@@ -1,8 +1,11 @@
 """pynn: neural networks that train and run fast on an ordinary CPU, with the same bits at any thread count."""
 
 from . import autograd, nn, ops, optim, random
+from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *  # noqa: F403 - every op is public under its own name
+from .random import initial_seed, manual_seed, rand, randint, randn, randperm
+from .runtime import get_num_threads, info, memory_stats, release_memory, set_num_threads, threads
 from .tensor import (
     Tensor,
     as_tensor,
@@ -10,6 +13,7 @@ from .tensor import (
     empty,
     float32,
     float64,
+    from_dlpack,
     full,
     full_like,
     int32,

@@ -103,6 +103,15 @@ class Tensor:
             return np.asarray(self.numpy(), dtype=dtype)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+        """The memory for other array libraries, without a copy; BufferError where the tensor requires grad."""
+        if self.requires_grad:
+            raise BufferError("__dlpack__ of a tensor that requires grad; use tensor.detach()")
+        return self._array.__dlpack__(stream=stream, max_version=max_version, dl_device=dl_device, copy=copy)
+
+    def __dlpack_device__(self) -> tuple[int, int]:
+        return self._array.__dlpack_device__()
+
     def item(self) -> float | int | bool:
         """The single element as a Python number."""
         return _core.item(self._array)
@@ -462,6 +471,14 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
         out = Tensor._wrap(_core.wrap(data))
         return out if dtype is None or out.dtype == dtype else Tensor._wrap(_core.cast(out._array, dtype))
     return tensor(data, dtype)
+
+
+def from_dlpack(x: Any) -> Tensor:
+    """A tensor on the memory of `x`, any CPU array with `__dlpack__`, without a copy.
+
+    TypeError for other objects and other dtypes, BufferError for memory that is not the CPU's.
+    """
+    return Tensor._wrap(_core.from_dlpack(x))
 
 
 def _rebuild(cls: type, values: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:
