@@ -5,5 +5,8 @@
 // clang-format off
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
-  X(copy, CopyKernels)
+  X(copy, CopyKernels)               \
+  X(gemm, GemmKernels)               \
+  X(optimizer, OptimizerKernels)     \
+  X(peak, PeakKernels)
 // clang-format on

@@ -37,17 +37,12 @@ class Node:
         self.order = _next_order()
         self.name = name
         self.backward: Callable | None = backward
-        self.inputs = inputs  # per input: its node, the leaf tensor itself, or None where no gradient is wanted
+        self.inputs = [_edge(t) for t in inputs]
         self.saved = saved
         self.versions = [a.version for a in saved]
 
 
-def recording(*tensors: Any) -> bool:
-    """Whether an op on these tensors has to be recorded."""
-    return _flags.grad and any(t is not None and t.requires_grad for t in tensors)
-
-
-def edge(tensor: Any) -> Any:
+def _edge(tensor: Any) -> Any:
     """What the walk needs of an input: its node, the leaf itself, or None where no gradient is wanted."""
     if tensor is None or not tensor.requires_grad:
         return None
@@ -56,7 +51,7 @@ def edge(tensor: Any) -> Any:
 
 def run_backward(tensor: Any, gradient: Any, retain_graph: bool) -> None:
     """Walk the tape from `tensor`, newest node first, adding to the `.grad` of every leaf it reaches."""
-    node = edge(tensor)
+    node = _edge(tensor)
     if node is tensor:
         _accumulate(tensor, gradient)
         return

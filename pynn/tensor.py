@@ -20,6 +20,7 @@ uint8 = np.dtype("uint8")
 bool_ = np.dtype("bool")
 
 _FLOATS = (float32, float64)
+_new = object.__new__
 
 
 class Tensor:
@@ -28,28 +29,24 @@ class Tensor:
     Attributes: `grad` (Tensor or None), `requires_grad`.
     """
 
-    __slots__ = ("__weakref__", "_array", "_node", "grad", "requires_grad")
     __array_ufunc__ = None  # so that ndarray * Tensor comes to Tensor.__rmul__
 
     _array: Array
-    grad: Tensor | None
-    requires_grad: bool
+    # Defaults on the class: an op then sets one attribute per tensor it makes, not four (120 instead of 250 ns).
+    _node: autograd.Node | None = None
+    grad: Tensor | None = None
+    requires_grad: bool = False
 
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         source = tensor(data, dtype, requires_grad)
         self._array = source._array
-        self._node = None
-        self.grad = None
         self.requires_grad = source.requires_grad
 
     @classmethod
     def _wrap(cls, array: Array) -> Tensor:
         """A tensor on `array` itself, outside the tape."""
-        t = Tensor.__new__(Tensor)
+        t = _new(Tensor)
         t._array = array
-        t._node = None
-        t.grad = None
-        t.requires_grad = False
         return t
 
     @property
@@ -394,7 +391,6 @@ class Tensor:
         out = type(self).__new__(type(self))
         memo[id(self)] = out
         out._array = _core.copy(self._array)
-        out._node = None
         out.requires_grad = self.requires_grad
         out.grad = None if self.grad is None else copy.deepcopy(self.grad, memo)
         return out
@@ -420,10 +416,14 @@ def record(name: str, array: Array, inputs: tuple, backward: Any, saved: tuple =
     `backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.
     `saved` are the arrays that it will read: an in-place change to one of them is an error then.
     """
-    out = Tensor._wrap(array)
-    if autograd.recording(*inputs):
-        out.requires_grad = True
-        out._node = autograd.Node(name, backward, tuple([autograd.edge(t) for t in inputs]), saved)
+    out = _new(Tensor)
+    out._array = array
+    if autograd.is_grad_enabled():
+        for t in inputs:
+            if t is not None and t.requires_grad:
+                out.requires_grad = True
+                out._node = autograd.Node(name, backward, inputs, saved)
+                break
     return out
 
 
@@ -433,23 +433,17 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     Python floats give float32, integers int64, as in PyTorch; arrays keep their dtype.
     """
     if isinstance(data, Tensor):
-        out = Tensor._wrap(_core.copy(data._array) if dtype is None else _cast_copy(data._array, dtype))
+        array = data._array
     else:
-        array = np.asarray(data)
-        if dtype is None and array.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
-            dtype = float32
-        if array.dtype == object:
+        values = np.asarray(data)
+        if values.dtype == object:
             raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__}")
-        array = np.array(array, dtype=dtype, order="C", copy=True)
-        out = Tensor._wrap(_core.copy(_core.wrap(array)))
-    if requires_grad:
-        out.requires_grad = _checked_requires_grad(out)
-    return out
-
-
-def _cast_copy(array: Array, dtype: Any) -> Array:
-    cast = _core.cast(array, dtype)
-    return _core.copy(cast) if cast is array else cast
+        if dtype is None and values.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
+            dtype = float32
+        array = _core.wrap(values)
+    converted = array if dtype is None else _core.cast(array, dtype)
+    out = Tensor._wrap(_core.copy(array, keep_order=False) if converted is array else converted)
+    return out.requires_grad_() if requires_grad else out
 
 
 def _checked_requires_grad(t: Tensor) -> bool:
@@ -473,7 +467,6 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
 def _rebuild(cls: type, values: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:
     t = cls.__new__(cls)
     t._array = _core.copy(_core.wrap(values))
-    t._node = None
     t.grad = grad
     t.requires_grad = requires_grad
     return t

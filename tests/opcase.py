@@ -76,6 +76,17 @@ def isa(name: str):
         _core.use_isa(before)
 
 
+@contextlib.contextmanager
+def all_threads(n: int):
+    """Every call with work to share uses exactly n threads, however small it is."""
+    _core.always_use_team(True)
+    try:
+        with pynn.threads(n):
+            yield
+    finally:
+        _core.always_use_team(False)
+
+
 def check_forward(case: OpCase) -> None:
     for n in case.sizes:
         arrays = case.arrays(n)
@@ -121,7 +132,7 @@ def check_threads(case: OpCase) -> None:
     arrays = case.arrays(case.large)
     results = []
     for threads in THREADS:
-        with pynn.threads(threads):
+        with all_threads(threads):
             results.append(forward_and_gradients(case, arrays))
     for threads, result in zip(THREADS, results, strict=True):
         for a, b in zip(results[0], result, strict=True):
@@ -163,6 +174,47 @@ def check_layouts(case: OpCase) -> None:
             assert same_bits(case.run(*changed), expected), f"{case.name}: input {i} as {name} gives other bits"
 
 
+def arrays_of_step(case: OpCase, arrays: Sequence[Any], weight: Any) -> list[Any]:
+    """The forward result and the gradients, as arrays without a tape."""
+    tensors = [pynn.Tensor._wrap(a) for a in arrays]
+    for i in case.differentiable:
+        tensors[i].requires_grad = True
+    out = case.op(*tensors, **case.kwargs)
+    if case.differentiable:
+        out.backward(weight)
+    return [out._array] + [tensors[i].grad._array for i in case.differentiable]
+
+
+def check_replay(case: OpCase) -> None:
+    """Recorded once, then run on other inputs: the bits of an eager call, and results that stay what they were."""
+    drawn = [[_core.wrap(a) for a in case.arrays(17, seed=seed)] for seed in (0, 1)]
+    out = case.op(*[pynn.as_tensor(a) for a in case.arrays(17)], **case.kwargs)
+    weight = pynn.tensor(np.random.default_rng(5).standard_normal(out.shape).astype(out.dtype))
+    del out
+    eager = [[np.array(a) for a in arrays_of_step(case, arrays, weight)] for arrays in drawn]
+
+    program = _core.Program()
+    program.begin()
+    try:
+        results = arrays_of_step(case, [program.input(a) for a in drawn[0]], weight)
+        program.finish(results)
+    except BaseException:
+        program.abort()
+        raise
+    assert program.calls, f"{case.name}: no kernel call was recorded"
+
+    def check(results: Sequence[Any], seed: int, when: str) -> None:
+        for result, expected in zip(results, eager[seed], strict=True):
+            assert same_bits(np.asarray(result), expected), f"{case.name}: {when} differs from an eager call"
+
+    check(results, 0, "the recording")
+    del results
+    check(program.replay(drawn[1]), 1, "a replay")
+    held = program.replay(drawn[1])
+    check(program.replay(drawn[0]), 0, "a replay while a result is held")
+    check(held, 1, "a held result")
+
+
 CHECKS = (
     check_forward,
     check_float64,
@@ -171,6 +223,7 @@ CHECKS = (
     check_threads,
     check_batch_split,
     check_layouts,
+    check_replay,
 )
 
 

@@ -5,9 +5,9 @@ import itertools
 
 import numpy as np
 import pytest
-from opcase import THREADS, isa
 
 import pynn
+from opcase import THREADS, isa
 from pynn import _core, nn, ops
 
 

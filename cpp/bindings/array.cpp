@@ -314,6 +314,7 @@ ArrayRef wrap(py::handle object, const char* name) {
     if (buffer->strides && buffer->strides[i] % item) aligned = false;
   }
   if (!aligned) {
+    RecordingPause pause;  // a copy by the host is no call that a replay could repeat
     ArrayRef copy = new_array(DType(dtype), shape, buffer->ndim);
     PyBuffer_ToContiguous(copy->data, buffer, buffer->len, 'C');
     PyBuffer_Release(buffer);
@@ -394,8 +395,6 @@ int normalize_axis(int64_t axis, int dims, const char* op) {
   }
   return int(axis < 0 ? axis + range : axis);
 }
-
-void check_host_access(const char*) {}
 
 void mark_written(Array& a) {
   if (a.block->readonly) fail("in-place write to a read-only array");

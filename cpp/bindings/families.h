@@ -4,8 +4,13 @@
 
 namespace pynn {
 
-void bind_array(py::module_& m);
-void bind_views(py::module_& m);
 void bind_activation(py::module_& m);
+void bind_array(py::module_& m);
+void bind_gemm(py::module_& m);
+void bind_optimizer(py::module_& m);
+void bind_peak(py::module_& m);
+void bind_program(py::module_& m);
+void bind_runtime(py::module_& m);
+void bind_views(py::module_& m);
 
 }  // namespace pynn

@@ -11,6 +11,11 @@ PYBIND11_MODULE(_core, m) {
   m.def("supported_isas", &pynn::supported_isas);
   m.def("use_isa", &pynn::use_isa, "Switches the kernels of the whole process, for tests and benchmarks.");
   pynn::bind_array(m);
-  pynn::bind_views(m);
   pynn::bind_activation(m);
+  pynn::bind_gemm(m);
+  pynn::bind_optimizer(m);
+  pynn::bind_peak(m);
+  pynn::bind_program(m);
+  pynn::bind_runtime(m);
+  pynn::bind_views(m);
 }

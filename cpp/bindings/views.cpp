@@ -304,7 +304,7 @@ void bind_views(py::module_& m) {
     mark_written(*a);
     fill_in_place(*a, value);
   });
-  m.def("copy", [](const ArrayRef& a) { return copy(a, true); });
+  m.def("copy", copy, py::arg("array"), py::arg("keep_order") = true);
   m.def("copy_", copy_in_place);
   m.def("contiguous", [](const ArrayRef& a) { return contiguous(a); });
   m.def("cast", [](const ArrayRef& a, DType dtype) { return cast(a, dtype); });
@@ -313,7 +313,7 @@ void bind_views(py::module_& m) {
   m.def("expand", expand);
   m.def("index", index);
   m.def("item", item);
-  m.def("is_shared", [](const ArrayRef& a) { return a->block->refs.load() > 1 || !a->block->pool; });
+  m.def("is_shared", [](const ArrayRef& a) { return is_shared(a->block) || !a->block->pool; });
 }
 
 }  // namespace pynn

@@ -6,14 +6,23 @@
 namespace pynn {
 
 bool cpu_supports(const std::string& isa);  // by cpuid and by what the operating system saves
+std::string cpu_name();
+
+// `root` is put before /proc and /sys, for tests with made-up files.
+int physical_cores(const std::string& root = "");    // hardware threads of one core count once; 0: unknown
+int affinity_cores(const std::string& root = "");    // of them, those that this process may run on
+int cgroup_cpu_quota(const std::string& root = "");  // whole cores, at least 1; 0: no quota
+size_t memory_limit(const std::string& root = "");   // bytes: the cgroup's limit or the machine's memory
 
 struct ThreadBounds {
-  int threads;  // max(1, the smallest bound)
-  std::string
-      bound;  // which one won: "physical cores", "affinity", "cgroup quota", "OMP_NUM_THREADS", "PYNN_NUM_THREADS"
+  int threads;        // max(1, the smallest bound)
+  std::string bound;  // the first that is smallest: "physical cores", "affinity", "cgroup quota", "OMP_NUM_THREADS",
+                      // "PYNN_NUM_THREADS"
 };
-ThreadBounds default_threads();  // throws std::invalid_argument where a variable is not a positive number
-size_t memory_limit();           // bytes: the cgroup's limit or the machine's memory
-std::string cpu_name();
+ThreadBounds default_threads(const std::string& root = "");
+
+// Reads PYNN_NUM_THREADS and PYNN_SPIN_US; throws std::invalid_argument that names the variable and its value.
+void check_environment();
+int spin_microseconds();  // from PYNN_SPIN_US, 50 unless told
 
 }  // namespace pynn

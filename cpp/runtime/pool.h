@@ -28,6 +28,8 @@ struct PoolStats {
 // A block of at least `bytes` with one reference, 64-byte aligned, or null when memory is out. While this thread
 // records a program, the block comes from the program's private pool.
 Block* allocate(size_t bytes);
+Block* pool_allocate(size_t bytes);  // the same, never private
+size_t pool_capacity(size_t bytes);  // of the block that a request of `bytes` gets
 // Wraps memory that somebody else owns.
 Block* adopt(void* data, size_t bytes, bool readonly, void* owner, void (*release)(Block*));
 void retain(Block*);

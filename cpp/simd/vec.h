@@ -71,6 +71,7 @@ PYNN_INLINE Vec<T> load(const T* p, int n) {
     return (Vec<T>)_mm512_maskz_loadu_epi64((__mmask8)((1u << n) - 1), p);
   }
 #endif
+  if (n == lanes<T>) return load(p);
   alignas(kVectorBytes) T lane[lanes<T>] = {};
   for (int i = 0; i < n; i++) lane[i] = p[i];
   return load(lane);
@@ -86,6 +87,7 @@ PYNN_INLINE void store(T* p, Vec<T> v, int n) {
     return;
   }
 #endif
+  if (n == lanes<T>) return store(p, v);
   alignas(kVectorBytes) T lane[lanes<T>];
   store(lane, v);
   for (int i = 0; i < n; i++) p[i] = lane[i];

@@ -13,13 +13,8 @@ class Parameter(Tensor):
     `data` is taken over without a copy where it is a tensor.
     """
 
-    __slots__ = ()
-
     def __init__(self, data: Any, requires_grad: bool = True) -> None:
         self._array = as_tensor(data)._array
-        self._node = None
-        self.grad = None
-        self.requires_grad = False
         self.requires_grad_(requires_grad)
 
     def __repr__(self) -> str:

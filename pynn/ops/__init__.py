@@ -1,19 +1,7 @@
 """Every op of the library as a function of tensors."""
 
 from .activation import relu, sigmoid, step, tanh
-from .views import (
-    cast,
-    clone,
-    contiguous,
-    expand,
-    flatten,
-    index,
-    permute,
-    reshape,
-    squeeze,
-    transpose,
-    unsqueeze,
-)
+from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
 __all__ = [
     "cast",

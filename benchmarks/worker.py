@@ -1,0 +1,124 @@
+"""A process that holds one library and obeys the timing loop."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import multiprocessing
+import os
+import traceback
+from multiprocessing.connection import Connection
+from typing import Any
+
+import numpy as np
+
+from . import machine, timing
+from .row import Row
+
+SINGLE = "pynn-1t"  # pynn at one thread, as a peer of pynn at several
+THREAD_VARIABLES = ("OMP_NUM_THREADS", "OPENBLAS_NUM_THREADS", "MKL_NUM_THREADS", "PYNN_NUM_THREADS")
+
+
+def method_name(library: str) -> str:
+    return "pynn" if library == SINGLE else library
+
+
+class Worker:
+    """The parent's end."""
+
+    def __init__(self, library: str, threads: int) -> None:
+        self.library = library
+        context = multiprocessing.get_context("spawn")
+        self._pipe, theirs = context.Pipe()
+        before = {name: os.environ.get(name) for name in THREAD_VARIABLES}
+        os.environ.update(dict.fromkeys(THREAD_VARIABLES, str(threads)))
+        try:
+            self._process = context.Process(target=serve, args=(theirs, library, threads), daemon=True)
+            self._process.start()
+        finally:
+            for name, value in before.items():
+                os.environ.pop(name) if value is None else os.environ.update({name: value})
+        theirs.close()
+
+    def has(self, row: Row) -> bool:
+        return row.scaling if self.library == SINGLE else hasattr(row, self.library)
+
+    def ask(self, command: str, *arguments: Any) -> Any:
+        self._pipe.send((command, arguments))
+        try:
+            ok, answer = self._pipe.recv()
+        except EOFError:
+            raise RuntimeError(f"the {self.library} process died at '{command}'") from None
+        if not ok:
+            raise RuntimeError(f"{self.library}: {answer}")
+        return answer
+
+    def close(self) -> None:
+        self._pipe.close()
+        self._process.join(5)
+
+
+def serve(pipe: Connection, library: str, threads: int) -> None:
+    if library == "torch":
+        import torch
+
+        torch.set_num_threads(threads)
+        torch.set_num_interop_threads(1)
+    service = Service(library, threads)
+    while True:
+        try:
+            command, arguments = pipe.recv()
+        except EOFError:
+            return
+        try:
+            pipe.send((True, getattr(service, command)(*arguments)))
+        except Exception as error:
+            pipe.send((False, "".join(traceback.format_exception_only(error)).strip()))
+
+
+class Service:
+    """The worker's end: one method per command."""
+
+    def __init__(self, library: str, threads: int) -> None:
+        self.library = library
+        self.threads = threads
+        self.mode = contextlib.ExitStack()
+
+    def version(self) -> str:
+        return importlib.import_module(method_name(self.library)).__version__
+
+    def isa(self) -> str:
+        return importlib.import_module("pynn._core").isa_name()
+
+    def prepare(self, module: str, index: int) -> list[np.ndarray]:
+        """Builds a row's call and gives what its first run returns."""
+        row = importlib.import_module(module).ROWS[index]
+        self.mode.close()
+        if self.library == "torch" and not row.training:
+            import torch
+
+            self.mode.enter_context(torch.inference_mode())
+        self.call = getattr(row, method_name(self.library))(*row.inputs())
+        return as_arrays(self.call())
+
+    def calibrate(self) -> None:
+        self.calls = timing.calls_per_block(self.call)
+
+    def time(self) -> float:
+        return timing.time_block(self.call, self.calls)
+
+    def prepare_roof(self, flops: float, total_bytes: float) -> None:
+        self.roof, self.roof_amount = machine.fma_call() if flops else machine.copy_call(total_bytes)
+        self.roof_calls = timing.calls_per_block(self.roof)
+
+    def roof_rate(self) -> float:
+        return self.roof_amount / timing.time_block(self.roof, self.roof_calls)
+
+
+def as_arrays(result: Any) -> list[np.ndarray]:
+    """A call's result (None, a number, an array or tensor, or a sequence of them) as copies in NumPy."""
+    if result is None:
+        return []
+    if isinstance(result, (list, tuple)):
+        return [a for item in result for a in as_arrays(item)]
+    return [np.array(result.detach() if hasattr(result, "detach") else result)]

@@ -1,0 +1,67 @@
+// gemm with A where it lies: no packing of A, and of B only where it is transposed, ragged or large.
+#include "kernels/gemm_pack.h"
+#include "kernels/gemm_paths.h"
+
+namespace pynn::PYNN_ISA {
+namespace {
+
+// Rows [begin, end), panels [first, last); `packed` holds all of B in panels, or is null.
+template <class T>
+void multiply_rows(const Product<T>& x, const T* packed, int64_t begin, int64_t end, int64_t first, int64_t last) {
+  constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
+  const auto& kernels = x.transpose_a ? tiles(T{}).by_columns : tiles(T{}).by_rows;
+  const int64_t rows_per_tile = balanced(x.m, kTileRows), terms = k_block(x.k);
+  for (int64_t i = begin; i < end; i += rows_per_tile) {
+    const int64_t rows = min_of(rows_per_tile, end - i);
+    for (int64_t p = 0; p == 0 || p < x.k; p += terms) {
+      const int64_t k = min_of(terms, x.k - p);
+      for (int64_t j = first * W; j < last * W && j < x.n; j += W) {
+        const int64_t columns = min_of(W, x.n - j), vectors = ceil_div(columns, L);
+        const T* b = packed ? packed + j * x.k + p * vectors * L : x.b_at(p, j);
+        T* c = x.c + i * x.ldc + j;
+        kernels[rows][vectors](k, x.a_at(i, p), x.lda, b, packed ? vectors * L : x.ldb, c, x.ldc, int(columns),
+                               p > 0 || x.accumulate);
+        if (p + k == x.k)
+          finish(rows, columns, c, x.ldc, x.bias ? x.bias + j * x.bias_step : nullptr, x.bias_step, x.activation);
+      }
+    }
+  }
+}
+
+template <class T>
+T* pack_all_panels(const Product<T>& x, int threads) {
+  constexpr int64_t W = kTileColumns<T>;
+  const int64_t panels = ceil_div(x.n, W);
+  T* packed = scratch_of<T>(Scratch::pack_b, panels * W * x.k);
+  if (!packed) return nullptr;
+  const int64_t group = threads == 1 ? panels : 1;
+  parallel_tasks(ceil_div(panels, group), pack_cost(x.n * x.k), [&](int64_t task) {
+    const int64_t j = task * group * W;
+    pack_panels(packed + j * x.k, x.b_at(0, j), x.ldb, x.transpose_b, min_of(group * W, x.n - j), x.k);
+  });
+  return packed;
+}
+
+}  // namespace
+
+template <class T>
+Status multiply_direct(const Product<T>& x, bool pack_b) {
+  const double cost = multiply_cost(x);
+  const int threads = plan_threads(cost);
+  const T* packed = nullptr;
+  if (pack_b) {
+    packed = pack_all_panels(x, threads);
+    if (!packed) return Status::out_of_memory;
+  }
+  const int64_t rows_per_tile = balanced(x.m, kTileRows);
+  parallel_grid(ceil_div(x.m, rows_per_tile), ceil_div(x.n, kTileColumns<T>), threads, cost,
+                [&](int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) {
+                  multiply_rows(x, packed, tile * rows_per_tile, min_of(x.m, tile_end * rows_per_tile), panel,
+                                panel_end);
+                });
+  return Status::ok;
+}
+template Status multiply_direct(const Product<float>&, bool);
+template Status multiply_direct(const Product<double>&, bool);
+
+}  // namespace pynn::PYNN_ISA

@@ -1,0 +1,120 @@
+// The code of the tiles. gemm_tile_float.cpp and gemm_tile_double.cpp instantiate it, so that they build in parallel.
+#pragma once
+#include "kernels/gemm_tile.h"
+#include "simd/activation.h"
+#include "simd/parallel.h"
+
+namespace pynn::PYNN_ISA {
+namespace {
+
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
+template <class T, int Rows, int Vectors, bool ByRows>
+void tile(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
+          bool from_c) {
+  constexpr int L = lanes<T>;
+  constexpr int kLast = Vectors - 1;
+  const int in_last = columns - kLast * L;
+  Vec<T> sums[Rows][Vectors] = {};
+  if (from_c) {
+    PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) {
+      PYNN_UNROLL
+      for (int j = 0; j < kLast; j++) sums[i][j] = load(c + i * ldc + j * L);
+      sums[i][kLast] = load(c + i * ldc + kLast * L, in_last);
+    }
+  }
+
+  // All products of one p; factor(i) is A[i][p].
+  const auto step = [&](const auto& factor) PYNN_LAMBDA {
+    Vec<T> row[Vectors];
+    PYNN_UNROLL
+    for (int j = 0; j < kLast; j++) row[j] = load(b + j * L);
+    row[kLast] = kReadsRaggedRows ? load(b + kLast * L, in_last) : load(b + kLast * L);
+    b += b_step;
+    PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) {
+      const Vec<T> x = broadcast(factor(i));
+      PYNN_UNROLL
+      for (int j = 0; j < Vectors; j++) sums[i][j] = fma(x, row[j], sums[i][j]);
+    }
+  };
+
+  if constexpr (ByRows) {
+    // A pointer serves three rows, at offsets of 0, 1 and 2 a_step: 14 rows need 5 registers.
+    constexpr int kPointers = (Rows + 2) / 3;
+    const T* rows[kPointers];
+    PYNN_UNROLL
+    for (int g = 0; g < kPointers; g++) rows[g] = a + 3 * g * a_step;
+    const auto steps = [&](auto count) PYNN_LAMBDA {
+      PYNN_UNROLL
+      for (int u = 0; u < count.value; u++) step([&](int i) PYNN_LAMBDA { return rows[i / 3][(i % 3) * a_step + u]; });
+      PYNN_UNROLL
+      for (int g = 0; g < kPointers; g++) rows[g] += count.value;
+    };
+    for (; k >= 4; k -= 4) steps(Count<4>{});
+    for (; k > 0; k--) steps(Count<1>{});
+  } else {
+    for (; k > 0; k--) {
+      step([&](int i) PYNN_LAMBDA { return a[i]; });
+      a += a_step;
+    }
+  }
+
+  PYNN_UNROLL
+  for (int i = 0; i < Rows; i++) {
+    PYNN_UNROLL
+    for (int j = 0; j < kLast; j++) store(c + i * ldc + j * L, sums[i][j]);
+    store(c + i * ldc + kLast * L, sums[i][kLast], in_last);
+  }
+}
+
+template <class T, int Rows, int Vectors>
+constexpr void fill(Tiles<T>& table) {
+  table.by_rows[Rows][Vectors] = tile<T, Rows, Vectors, true>;
+  table.by_columns[Rows][Vectors] = tile<T, Rows, Vectors, false>;
+  if constexpr (Vectors > 1)
+    fill<T, Rows, Vectors - 1>(table);
+  else if constexpr (Rows > 1)
+    fill<T, Rows - 1, kTileVectors>(table);
+}
+
+template <class T>
+constexpr Tiles<T> all_tiles() {
+  Tiles<T> table = {};
+  fill<T, kTileRows, kTileVectors>(table);
+  return table;
+}
+
+template <Activation kind, class T>
+void finish_as(int64_t rows, int64_t columns, T* c, int64_t ldc, const T* bias, int64_t bias_step) {
+  constexpr int L = lanes<T>;
+  for (int64_t j = 0; j < columns; j += L) {
+    const int n = int(min_of(L, columns - j));
+    const Vec<T> b = !bias ? Vec<T>{} : bias_step ? load(bias + j, n) : broadcast(*bias);
+    for (int64_t i = 0; i < rows; i++) {
+      const Vec<T> x = load(c + i * ldc + j, n);
+      // Without a bias nothing is added: -0 + 0 would be +0.
+      store(c + i * ldc + j, activate<kind, T>(bias ? x + b : x), n);
+    }
+  }
+}
+
+}  // namespace
+
+template <class T>
+void finish(int64_t rows, int64_t columns, T* c, int64_t ldc, const T* bias, int64_t bias_step, Activation activation) {
+  switch (activation) {
+    case Activation::none:
+      if (bias) finish_as<Activation::none>(rows, columns, c, ldc, bias, bias_step);
+      return;
+    case Activation::sigmoid: return finish_as<Activation::sigmoid>(rows, columns, c, ldc, bias, bias_step);
+    case Activation::tanh: return finish_as<Activation::tanh>(rows, columns, c, ldc, bias, bias_step);
+    case Activation::relu: return finish_as<Activation::relu>(rows, columns, c, ldc, bias, bias_step);
+  }
+}
+
+}  // namespace pynn::PYNN_ISA

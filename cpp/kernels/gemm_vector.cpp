@@ -1,0 +1,104 @@
+// gemm with at most four rows: bound by the reading of B, which is read once, where it lies.
+#include "kernels/gemm_paths.h"
+#include "simd/transpose.h"
+
+namespace pynn::PYNN_ISA {
+namespace {
+
+// Adds the rows p to p + Terms - 1 of B, each times its elements of A, to columns [begin, end) of C.
+template <class T, int Rows, int Terms>
+void add_terms(const Product<T>& x, int64_t p, int64_t begin, int64_t end) {
+  constexpr int L = lanes<T>;
+  Vec<T> factors[Rows][Terms];
+  for (int i = 0; i < Rows; i++)
+    for (int t = 0; t < Terms; t++) factors[i][t] = broadcast(*x.a_at(i, p + t));
+  const T* b = x.b_at(p, 0);
+  const auto columns = [&](int64_t j, int n) PYNN_LAMBDA {
+    Vec<T> terms[Terms];
+    PYNN_UNROLL
+    for (int t = 0; t < Terms; t++) terms[t] = load(b + t * x.ldb + j, n);
+    PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) {
+      Vec<T> sum = load(x.c + i * x.ldc + j, n);
+      PYNN_UNROLL
+      for (int t = 0; t < Terms; t++) sum = fma(factors[i][t], terms[t], sum);
+      store(x.c + i * x.ldc + j, sum, n);
+    }
+  };
+  for (; begin + L <= end; begin += L) columns(begin, L);
+  if (begin < end) columns(begin, int(end - begin));
+}
+
+// B row-major: whole rows of B, a few at a time, added to columns of C that stay in L1. Long rows read side by side
+// stream at the speed of the memory.
+template <class T, int Rows>
+void multiply_by_rows(const Product<T>& x, int64_t begin, int64_t end) {
+  constexpr int L = lanes<T>, kTerms = Rows == 1 ? 8 : Rows == 2 ? 4 : 2;
+  constexpr int64_t kColumns = 16384 / int64_t(sizeof(T)) / Rows / L * L;
+  for (; begin < end; begin += kColumns) {
+    const int64_t stop = min_of(end, begin + kColumns);
+    if (!x.accumulate)
+      for (int i = 0; i < Rows; i++)
+        for (int64_t j = begin; j < stop; j += L) store(x.c + i * x.ldc + j, Vec<T>{}, int(min_of(L, stop - j)));
+    int64_t p = 0;
+    for (; p + kTerms <= x.k; p += kTerms) add_terms<T, Rows, kTerms>(x, p, begin, stop);
+    for (; p < x.k; p++) add_terms<T, Rows, 1>(x, p, begin, stop);
+  }
+}
+
+// B transposed: square blocks of it transposed in registers, so that a lane is a column and each chain keeps its order.
+template <class T, int Rows>
+void multiply_by_columns(const Product<T>& x, int64_t begin, int64_t end) {
+  constexpr int L = lanes<T>;
+  for (int64_t j = begin; j < end; j += L) {
+    const int columns = int(min_of(L, end - j));
+    Vec<T> sums[Rows] = {};
+    if (x.accumulate)
+      for (int i = 0; i < Rows; i++) sums[i] = load(x.c + i * x.ldc + j, columns);
+    const auto add_block = [&](int64_t p, int terms) PYNN_LAMBDA {
+      Vec<T> block[L];
+      load_transposed<T>(block, x.b_at(p, j), x.ldb, columns, terms);
+      PYNN_UNROLL
+      for (int t = 0; t < L; t++) {
+        if (t == terms) break;
+        PYNN_UNROLL
+        for (int i = 0; i < Rows; i++) sums[i] = fma(broadcast(*x.a_at(i, p + t)), block[t], sums[i]);
+      }
+    };
+    int64_t p = 0;
+    for (; p + L <= x.k; p += L) add_block(p, L);
+    if (p < x.k) add_block(p, int(x.k - p));
+    for (int i = 0; i < Rows; i++) store(x.c + i * x.ldc + j, sums[i], columns);
+  }
+}
+
+template <class T, int Rows>
+void multiply_columns(const Product<T>& x, int64_t begin, int64_t end) {
+  if (x.transpose_b)
+    multiply_by_columns<T, Rows>(x, begin, end);
+  else
+    multiply_by_rows<T, Rows>(x, begin, end);
+  finish(Rows, end - begin, x.c + begin, x.ldc, x.bias ? x.bias + begin * x.bias_step : nullptr, x.bias_step,
+         x.activation);
+}
+
+}  // namespace
+
+template <class T>
+Status multiply_vector(const Product<T>& x) {
+  constexpr int64_t kGrain = 4 * lanes<T>;
+  const double read_ns = double(x.n) * double(x.k) * sizeof(T) / 20;
+  parallel_ranges(x.n, kGrain, read_ns / double(x.n), [&](int64_t begin, int64_t end) {
+    switch (x.m) {
+      case 1: return multiply_columns<T, 1>(x, begin, end);
+      case 2: return multiply_columns<T, 2>(x, begin, end);
+      case 3: return multiply_columns<T, 3>(x, begin, end);
+      case 4: return multiply_columns<T, 4>(x, begin, end);
+    }
+  });
+  return Status::ok;
+}
+template Status multiply_vector(const Product<float>&);
+template Status multiply_vector(const Product<double>&);
+
+}  // namespace pynn::PYNN_ISA

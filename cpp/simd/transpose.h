@@ -1,0 +1,86 @@
+// The transpose of a square block in registers.
+#pragma once
+#include "simd/vec.h"
+
+namespace pynn::PYNN_ISA {
+
+// One zip stage: the elements of a and b in turn, first those of the lower halves, then those of the upper.
+#define PYNN_ZIP_2 0, 2
+#define PYNN_ZIP_4 0, 4, 1, 5
+#define PYNN_ZIP_8 0, 8, 1, 9, 2, 10, 3, 11
+#define PYNN_ZIP_16 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define PYNN_ZIP_UPPER_2 1, 3
+#define PYNN_ZIP_UPPER_4 2, 6, 3, 7
+#define PYNN_ZIP_UPPER_8 4, 12, 5, 13, 6, 14, 7, 15
+#define PYNN_ZIP_UPPER_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+
+template <class V>
+PYNN_INLINE V zip_lower(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  if constexpr (n == 2) return __builtin_shufflevector(a, b, PYNN_ZIP_2);
+  if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_4);
+  if constexpr (n == 8) return __builtin_shufflevector(a, b, PYNN_ZIP_8);
+  if constexpr (n == 16) return __builtin_shufflevector(a, b, PYNN_ZIP_16);
+}
+template <class V>
+PYNN_INLINE V zip_upper(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  if constexpr (n == 2) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_2);
+  if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_4);
+  if constexpr (n == 8) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_8);
+  if constexpr (n == 16) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_16);
+}
+
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// GCC sends 8-lane zips through memory; shuffles within 128-bit halves and one exchange of halves stay in registers.
+PYNN_INLINE void transpose_8x8(Vec<float> (&rows)[8]) {
+  Vec<float> pairs[8], fours[8];
+  PYNN_UNROLL
+  for (int i = 0; i < 4; i++) {
+    pairs[2 * i] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
+    pairs[2 * i + 1] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+  }
+  PYNN_UNROLL
+  for (int i = 0; i < 4; i++) {
+    const Vec<float> a = pairs[i / 2 * 4 + i % 2], b = pairs[i / 2 * 4 + i % 2 + 2];
+    fours[2 * i] = __builtin_shufflevector(a, b, 0, 1, 8, 9, 4, 5, 12, 13);
+    fours[2 * i + 1] = __builtin_shufflevector(a, b, 2, 3, 10, 11, 6, 7, 14, 15);
+  }
+  PYNN_UNROLL
+  for (int i = 0; i < 4; i++) {
+    rows[i] = __builtin_shufflevector(fours[i], fours[i + 4], 0, 1, 2, 3, 8, 9, 10, 11);
+    rows[i + 4] = __builtin_shufflevector(fours[i], fours[i + 4], 4, 5, 6, 7, 12, 13, 14, 15);
+  }
+}
+#endif
+
+// rows[i][j] becomes rows[j][i]: log2(lanes) stages, each zipping row i with row i + lanes/2.
+template <class T>
+PYNN_INLINE void transpose(Vec<T> (&rows)[lanes<T>]) {
+  constexpr int L = lanes<T>;
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (sizeof(T) == 4) return transpose_8x8(rows);
+#endif
+  Vec<T> zipped[L];
+  PYNN_UNROLL
+  for (int stage = 1; stage < L; stage *= 2) {
+    PYNN_UNROLL
+    for (int i = 0; i < L / 2; i++) {
+      zipped[2 * i] = zip_lower(rows[i], rows[i + L / 2]);
+      zipped[2 * i + 1] = zip_upper(rows[i], rows[i + L / 2]);
+    }
+    PYNN_UNROLL
+    for (int i = 0; i < L; i++) rows[i] = zipped[i];
+  }
+}
+
+// block[q][i] = x[i * ldx + q] for q < n and i < rows, 1 <= n, rows <= lanes: reads nothing else. The lanes i >= rows
+// repeat the last row, the vectors q >= n are zero.
+template <class T>
+PYNN_INLINE void load_transposed(Vec<T> (&block)[lanes<T>], const T* x, int64_t ldx, int rows, int n) {
+  PYNN_UNROLL
+  for (int i = 0; i < lanes<T>; i++) block[i] = load(x + (i < rows ? i : rows - 1) * ldx, n);
+  transpose<T>(block);
+}
+
+}  // namespace pynn::PYNN_ISA
