@@ -1,5 +1,5 @@
-// exp, sigmoid and tanh on vectors. float32: polynomials, the same bits on avx2 and avx512. float64: the C library's
-// functions lane by lane, exact enough for gradient checks, no speed bar.
+// exp, log, sigmoid and tanh on vectors. float32: polynomials, the same bits on avx2 and avx512. float64: the C
+// library's functions lane by lane, exact enough for gradient checks, no speed bar.
 #pragma once
 #include <math.h>
 
@@ -39,6 +39,30 @@ PYNN_INLINE Vec<float> exp(Vec<float> x) {
   return p * from_bits((half + 127) << 23) * from_bits((k - half + 127) << 23);
 }
 PYNN_INLINE Vec<double> exp(Vec<double> x) { return each_lane(x, ::exp); }
+
+// x = m * 2^e with m in [sqrt(1/2), sqrt(2)); log(1 + f) as f - f^2/2 + f^3 P(f), degree 8 (Cephes, Moshier). Within
+// 0.9 ulp. log(0) is -inf, also for subnormals, which kernels take for zero; below zero it is NaN.
+PYNN_INLINE Vec<float> log(Vec<float> x) {
+  const VecInt<float> e = (bits(x) - 0x3f3504f3) >> 23;
+  const Vec<float> n = __builtin_convertvector(e, Vec<float>);
+  const Vec<float> f = from_bits(bits(x) - (e << 23)) - 1.f, z = f * f;
+  Vec<float> p = broadcast(7.0376836292e-2f);
+  p = fma(p, f, broadcast(-1.1514610310e-1f));
+  p = fma(p, f, broadcast(1.1676998740e-1f));
+  p = fma(p, f, broadcast(-1.2420140846e-1f));
+  p = fma(p, f, broadcast(1.4249322787e-1f));
+  p = fma(p, f, broadcast(-1.6668057665e-1f));
+  p = fma(p, f, broadcast(2.0000714765e-1f));
+  p = fma(p, f, broadcast(-2.4999993993e-1f));
+  p = fma(p, f, broadcast(3.3333331174e-1f)) * (f * z);
+  p = fma(n, broadcast(-2.12194440e-4f), p);
+  p = fma(z, broadcast(-0.5f), p);
+  Vec<float> y = fma(n, broadcast(0.693359375f), f + p);
+  y = x > 3.40282347e38f ? x : y;
+  y = x == 0.f ? broadcast(-__builtin_inff()) : y;
+  return x >= 0.f ? y : broadcast(__builtin_nanf(""));
+}
+PYNN_INLINE Vec<double> log(Vec<double> x) { return each_lane(x, ::log); }
 
 // Clamped to the normal range [-87.3, 88]: one integer addition scales.
 PYNN_INLINE Vec<float> exp_clamped(Vec<float> x) {
