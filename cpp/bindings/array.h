@@ -83,6 +83,7 @@ bool may_overlap(const Array& a, const Array& b);          // whether the memory
 [[noreturn]] void fail(const std::string& message);       // ValueError
 [[noreturn]] void fail_type(const std::string& message);  // TypeError
 void check_writable(const Array& a, const char* op, const char* argument);
+void check_one_place_each(const Array& a, const char* op);  // not an expanded view, for what is written
 void check_float(const Array& a, const char* op, const char* argument);
 void check_same_dtype(const Array& a, const Array& b, const char* op, const char* names);
 void check_same_shape(const Array& a, const Array& b, const char* op, const char* names);

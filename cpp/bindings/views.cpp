@@ -229,13 +229,6 @@ void extent(const Array& a, const char*& begin, const char*& end) {
   end += item_size(a.dtype);
 }
 
-void check_one_place_each(const Array& a, const char* op) {
-  for (int i = 0; i < a.dims; i++)
-    if (a.shape[i] > 1 && a.strides[i] == 0)
-      fail(std::string(op) + ": the array of shape " + shape_string(a) +
-           " is an expanded view; several of its elements are one place in memory");
-}
-
 void copy_in_place(const ArrayRef& to, const ArrayRef& from) {
   check_one_place_each(*to, "copy_");
   mark_written(*to);
@@ -251,6 +244,13 @@ bool may_overlap(const Array& a, const Array& b) {
   extent(a, a_begin, a_end);
   extent(b, b_begin, b_end);
   return a_begin < b_end && b_begin < a_end;
+}
+
+void check_one_place_each(const Array& a, const char* op) {
+  for (int i = 0; i < a.dims; i++)
+    if (a.shape[i] > 1 && a.strides[i] == 0)
+      fail(std::string(op) + ": the array of shape " + shape_string(a) +
+           " is an expanded view; several of its elements are one place in memory");
 }
 
 ArrayRef contiguous(const ArrayRef& a) { return a->contiguous ? a : copy(a, false); }

@@ -200,9 +200,8 @@ void move(Copy p) {
   const int64_t xs = p.x_strides[last], ys = p.y_strides[last], grain = kGrainBytes / int64_t(sizeof(T));
   const double run_cost = kRunCost * double(size) * sizeof(T);
   if (ys == 1 && xs == 1)
-    return for_each_row<T, T>(p, last, grain, run_cost, [](const T* x, T* y, int64_t n) {
-      __builtin_memcpy(y, x, size_t(n) * sizeof(T));
-    });
+    return for_each_row<T, T>(p, last, grain, run_cost,
+                              [](const T* x, T* y, int64_t n) { __builtin_memcpy(y, x, size_t(n) * sizeof(T)); });
   if (ys == 1 && xs == 0)
     return for_each_row<T, T>(p, last, grain, run_cost, [](const T* x, T* y, int64_t n) { fill_run(y, *x, n); });
   if (ys == 1 && transposed >= 0) {
