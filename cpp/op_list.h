@@ -6,6 +6,7 @@
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
+  X(gather, GatherKernels)           \
   X(gemm, GemmKernels)               \
   X(optimizer, OptimizerKernels)     \
   X(peak, PeakKernels)

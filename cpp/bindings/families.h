@@ -6,6 +6,7 @@ namespace pynn {
 
 void bind_activation(py::module_& m);
 void bind_array(py::module_& m);
+void bind_gather(py::module_& m);
 void bind_gemm(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_peak(py::module_& m);

@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("use_isa", &pynn::use_isa, "Switches the kernels of the whole process, for tests and benchmarks.");
   pynn::bind_array(m);
   pynn::bind_activation(m);
+  pynn::bind_gather(m);
   pynn::bind_gemm(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);

@@ -1,6 +1,7 @@
 """Every op of the library as a function of tensors."""
 
 from .activation import relu, sigmoid, step, tanh
+from .gather import gather_rows
 from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
 __all__ = [
@@ -9,6 +10,7 @@ __all__ = [
     "contiguous",
     "expand",
     "flatten",
+    "gather_rows",
     "index",
     "permute",
     "relu",
