@@ -9,5 +9,6 @@
   X(gather, GatherKernels)           \
   X(gemm, GemmKernels)               \
   X(optimizer, OptimizerKernels)     \
-  X(peak, PeakKernels)
+  X(peak, PeakKernels)               \
+  X(random, RandomKernels)
 // clang-format on

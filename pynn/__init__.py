@@ -4,6 +4,7 @@ from . import autograd, nn, ops, optim, random
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *  # noqa: F403 - every op is public under its own name
+from .random import Generator, initial_seed, manual_seed, rand, randint, randn, randperm
 from .runtime import get_num_threads, set_num_threads, threads
 from .tensor import (
     Tensor,

@@ -11,6 +11,7 @@ void bind_gemm(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_peak(py::module_& m);
 void bind_program(py::module_& m);
+void bind_random(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_views(py::module_& m);
 

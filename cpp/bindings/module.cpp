@@ -17,6 +17,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
   pynn::bind_program(m);
+  pynn::bind_random(m);
   pynn::bind_runtime(m);
   pynn::bind_views(m);
 }
