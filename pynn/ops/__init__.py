@@ -22,6 +22,7 @@ from .elementwise import (
     square,
     sub,
 )
+from .gather import gather_rows
 from .gemm import matmul
 from .linear import linear
 from .loss import (
@@ -55,6 +56,7 @@ __all__ = [
     "exp",
     "expand",
     "flatten",
+    "gather_rows",
     "ge",
     "gt",
     "half_sse_loss",
