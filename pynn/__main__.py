@@ -1,0 +1,7 @@
+"""`python -m pynn`: the command line."""
+
+import sys
+
+from .cli import main
+
+sys.exit(main())

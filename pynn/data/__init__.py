@@ -1,0 +1,5 @@
+"""Batches for training."""
+
+from .loader import Loader
+
+__all__ = ["Loader"]

@@ -1,0 +1,75 @@
+"""Safetensors files, and files that appear whole or not at all."""
+
+import json
+import os
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import pynn
+from pynn import io, nn
+
+
+def read(path):
+    with safe_open(path, "numpy") as file:
+        return {name: file.get_tensor(name) for name in file.keys()}, file.metadata()
+
+
+def test_any_memory_order_is_stored_in_c_order(tmp_path):
+    weight = np.arange(6, dtype=np.float32).reshape(2, 3)
+    state = {
+        "c": weight,
+        "f": np.asfortranarray(weight),
+        "t": weight.T,
+        "strided": weight[:, ::2],
+        "scalar": weight[1, 2],
+    }
+    io.save_weights(tmp_path / "weights.safetensors", state)
+    found, _ = read(tmp_path / "weights.safetensors")
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(found[name], value)
+        assert found[name].shape == value.shape
+
+
+def test_a_model_comes_back(tmp_path):
+    model = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    io.save_weights(tmp_path / "a", model.state_dict())
+    io.save_weights(tmp_path / "b", {name: pynn.tensor(value).T.T for name, value in model.state_dict().items()})
+    assert (tmp_path / "a").read_bytes() == (tmp_path / "b").read_bytes()
+    other = nn.Sequential(nn.Linear(3, 4), nn.Tanh(), nn.Linear(4, 2))
+    other.load_state_dict(read(tmp_path / "a")[0])
+    for name, value in model.state_dict().items():
+        np.testing.assert_array_equal(other.state_dict()[name], value)
+
+
+def test_metadata_is_sorted_json(tmp_path):
+    io.save_weights(tmp_path / "w", {"w": np.zeros(2)}, {"classes": ["a"], "architecture": {"name": "mlp"}})
+    text = read(tmp_path / "w")[1]["pynn"]
+    description = {"format_version": 1, "classes": ["a"], "architecture": {"name": "mlp"}}
+    assert text == json.dumps(description, sort_keys=True)
+
+
+@pytest.mark.parametrize("value", [np.array(["text"]), np.array([None]), np.zeros(2, complex)])
+def test_what_is_no_number_is_refused(tmp_path, value):
+    with pytest.raises(ValueError, match="save_weights: 'w': expected numbers"):
+        io.save_weights(tmp_path / "w", {"w": value})
+    assert not list(tmp_path.iterdir())
+
+
+def test_an_error_leaves_the_file_as_it_was(tmp_path):
+    path = tmp_path / "file"
+    path.write_text("before")
+    with pytest.raises(OSError, match="no space"), io.replacing(path) as file:
+        file.write(b"half")
+        raise OSError("no space")
+    assert path.read_text() == "before"
+    assert [p.name for p in tmp_path.iterdir()] == ["file"]
+
+
+def test_a_new_file_has_the_usual_permissions(tmp_path):
+    (tmp_path / "usual").touch()
+    with io.replacing(tmp_path / "new"):
+        pass
+    assert os.stat(tmp_path / "new").st_mode == os.stat(tmp_path / "usual").st_mode

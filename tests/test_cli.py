@@ -1,0 +1,198 @@
+"""The command line, each command in a process of its own."""
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import numpy as np
+import pytest
+from safetensors import safe_open
+
+import pynn
+from pynn import datasets, models
+
+PYNN = (sys.executable, "-m", "pynn")
+
+
+def run(*arguments, **environment):
+    return subprocess.run(
+        [*PYNN, *map(str, arguments)],
+        capture_output=True,
+        text=True,
+        timeout=300,
+        env={**os.environ, "MPLBACKEND": "agg", **environment},
+    )
+
+
+def train(out, *arguments, **environment):
+    return run("train", "--out", out, *arguments, **environment)
+
+
+def assert_one_line_error(result, *parts, status=2):
+    assert result.returncode == status, result
+    assert result.stdout == ""
+    (line,) = result.stderr.splitlines()
+    assert line.startswith("pynn: ")
+    for part in parts:
+        assert part in line
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory):
+    """`pynn train` without arguments but the folder."""
+    out = tmp_path_factory.mktemp("run") / "new" / "folder"
+    return out, train(out)
+
+
+def test_training_without_arguments(trained):
+    out, result = trained
+    assert result.returncode == 0, result
+    (line,) = result.stdout.splitlines()
+    assert line.startswith("test accuracy 0.9") and "of 297 images" in line
+    assert result.stderr.count("epoch ") == 20
+    assert {"model.safetensors", "history.csv"} <= {p.name for p in out.iterdir()}
+    assert not [p for p in out.iterdir() if p.suffix == ".tmp"]
+
+
+def test_the_saved_model_has_the_printed_accuracy(trained):
+    out, result = trained
+    with safe_open(out / "model.safetensors", "numpy") as file:
+        description = json.loads(file.metadata()["pynn"])
+        state = {name: file.get_tensor(name) for name in file.keys()}
+    architecture = description["architecture"]
+    model = models.get(architecture.pop("name"))(**architecture)
+    model.load_state_dict(state)
+    data = datasets.digits()
+    images = data.test_images.reshape(297, -1).astype(np.float32) * np.float32(description["preprocessing"]["scale"])
+    with pynn.no_grad():
+        correct = int((model(images).numpy().argmax(1) == data.test_labels).sum())
+    assert f"({correct} of 297 images)" in result.stdout
+    assert description["classes"] == list("0123456789") and description["format_version"] == 1
+
+
+def test_the_history_has_a_row_for_each_epoch(trained):
+    table = (trained[0] / "history.csv").read_text().splitlines()
+    assert table[0] == "epoch,loss,val_loss,val_accuracy,seconds"
+    assert [line.split(",")[0] for line in table[1:]] == [str(i) for i in range(1, 21)]
+
+
+def test_the_curves_are_a_picture(trained):
+    pytest.importorskip("matplotlib")
+    assert (trained[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+
+
+def test_without_matplotlib_a_line_says_so(tmp_path):
+    (tmp_path / "matplotlib.py").write_text("raise ImportError('not here')")
+    result = train(tmp_path / "out", "--epochs", 1, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
+    assert result.returncode == 0
+    assert [line for line in result.stderr.splitlines() if "pip install 'pynn-native[cli]'" in line]
+    assert not (tmp_path / "out" / "curves.png").exists()
+
+
+def test_the_seed_fixes_the_weights(tmp_path):
+    for name, seed, threads in (("a", 1, 1), ("b", 1, 2), ("c", 2, 1)):
+        options = ("--epochs", 1, "--seed", seed, "--threads", threads, "--optimizer", "sgd", "--hidden", "20,10")
+        assert train(tmp_path / name, "mlp", *options).returncode == 0
+    a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
+    assert a == b != c
+
+
+def test_version_and_help():
+    assert run("--version").stdout == f"pynn {pynn.__version__}\n"
+    result = run("train", "--help")
+    assert result.returncode == 0 and "--batch-size" in result.stdout and result.stderr == ""
+
+
+def test_info():
+    result = run("info")
+    assert result.returncode == 0 and pynn.__version__ in result.stdout and "threads" in result.stdout
+
+
+BAD = {
+    "no command": ((), "COMMAND"),
+    "unknown command": (("fly",), "fly"),
+    "unknown model": (("train", "cat"), "cat"),
+    "unknown option": (("train", "--speed", "9"), "--speed"),
+    "unknown data": (("train", "--data", "cats"), "cats"),
+    "unknown optimizer": (("train", "--optimizer", "magic"), "magic"),
+    "epochs 0": (("train", "--epochs", "0"), "--epochs: expected a whole number >= 1, got '0'"),
+    "epochs text": (("train", "--epochs", "many"), "got 'many'"),
+    "batch size": (("train", "--batch-size", "-3"), "--batch-size"),
+    "rate NaN": (("train", "--lr", "nan"), "--lr: expected a number > 0, got 'nan'"),
+    "rate 0": (("train", "--lr", "0"), "--lr"),
+    "seed": (("train", "--seed", "-1"), "--seed"),
+    "threads": (("train", "--threads", "0"), "--threads"),
+    "too many threads": (("train", "--threads", "99999999999"), "threads"),
+    "hidden": (("train", "--hidden", "10,,10"), "--hidden"),
+    "hidden too large": (("train", "--hidden", "9" * 15), ""),
+    "folder for the digits": (("train", "--data-dir", "/"), "--data-dir goes with"),
+    "no such folder": (("train", "--data", "mnist", "--data-dir", "/no/such"), "mnist not found in /no/such"),
+}
+
+
+@pytest.mark.parametrize("kind", BAD)
+def test_errors_are_one_line(kind, tmp_path):
+    arguments, part = BAD[kind]
+    out = ("--out", tmp_path / "out") if arguments[:1] == ("train",) else ()
+    assert_one_line_error(run(*arguments, *out), part)
+
+
+def test_a_malformed_file_is_one_line(tmp_path):
+    for name in (
+        "train-images-idx3-ubyte",
+        "train-labels-idx1-ubyte",
+        "t10k-images-idx3-ubyte",
+        "t10k-labels-idx1-ubyte",
+    ):
+        (tmp_path / name).write_bytes(b"\0\0\x08\x03")
+    result = train(tmp_path / "out", "--data", "mnist", "--data-dir", tmp_path)
+    assert_one_line_error(result, "train-images-idx3-ubyte: expected an IDX header")
+
+
+def test_a_file_in_the_place_of_the_folder(tmp_path):
+    (tmp_path / "file").touch()
+    assert_one_line_error(train(tmp_path / "file"), "file")
+    assert_one_line_error(train(tmp_path / "file" / "below"), "file")
+
+
+def test_a_folder_that_cannot_be_written(tmp_path):
+    if os.geteuid() == 0:
+        pytest.skip("root writes anywhere")
+    tmp_path.chmod(0o500)
+    assert_one_line_error(train(tmp_path), "cannot write into")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="needs /dev/full")
+def test_a_full_disk_behind_stdout():
+    with open("/dev/full", "w") as full:
+        result = subprocess.run([*PYNN, "info"], stdout=full, stderr=subprocess.PIPE, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr == "pynn: [Errno 28] No space left on device\n"
+
+
+def test_a_file_that_cannot_be_written_is_one_line_after_the_training(tmp_path):
+    (tmp_path / "model.safetensors").mkdir()
+    result = train(tmp_path, "--epochs", 1)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1].startswith("pynn: ") and "Traceback" not in result.stderr
+    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_loss_that_is_not_finite_is_one_line(tmp_path):
+    result = train(tmp_path, "--optimizer", "sgd", "--lr", "1e38")
+    assert_one_line_error(result, "the loss is", "epoch 1, step")
+    assert not list(tmp_path.iterdir())
+
+
+def test_ctrl_c(tmp_path):
+    command = [*PYNN, "train", "--epochs", "1000000", "--out", str(tmp_path)]
+    with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
+        assert process.stderr.readline().startswith("epoch")
+        time.sleep(0.2)
+        process.send_signal(signal.SIGINT)
+        out, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and out == ""
+    assert err.splitlines()[-1] == "pynn: interrupted"
