@@ -45,9 +45,7 @@ def matmul(input: Any, other: Any) -> Tensor:
             da = _reshape(da, a_shape)
         if saved_left is not None:
             x = saved_left
-            if (
-                len(right_shape) == 2 and x.ndim > 2
-            ):  # one matrix for the whole batch: its rows are the terms of one product
+            if len(right_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: its rows are the terms of one product
                 x = _reshape(x, (prod(left_shape[:-1]), left_shape[-1]))
                 grad = _reshape(grad, (prod(shape[:-1]), shape[-1]))
             db = _sum_to(_core.gemm(x, grad, transpose_a=True), right_shape)
