@@ -8,6 +8,9 @@
   X(copy, CopyKernels)               \
   X(elementwise, ElementwiseKernels) \
   X(gemm, GemmKernels)               \
+  X(loss, LossKernels)               \
   X(optimizer, OptimizerKernels)     \
-  X(peak, PeakKernels)
+  X(peak, PeakKernels)               \
+  X(reduce, ReduceKernels)           \
+  X(softmax, SoftmaxKernels)
 // clang-format on

@@ -9,6 +9,8 @@ import numpy as np
 
 from . import _core
 
+_core.check_environment()  # not in the module's own start, which would make an ImportError of the ValueError
+
 
 def _checked_threads(n: Any, function: str) -> int:
     try:

@@ -73,6 +73,7 @@ void set_shape(Array& a, const int64_t* shape, int dims);  // C order; does not 
 void update_contiguous(Array& a);                          // after a change of shape or strides
 ArrayRef contiguous(const ArrayRef& a);                    // itself, or a copy in C order
 ArrayRef cast(const ArrayRef& a, DType dtype);             // itself, or a converted copy in C order
+ArrayRef move_axis(const ArrayRef& a, int from, int to);   // a view with one axis in another place, or itself
 void copy_into(const Array& from, Array& to);              // shapes equal or broadcast
 ArrayRef wrap(py::handle object, const char* name);        // an Array, a buffer; TypeError that names the argument
 bool is_dense(const Array& a);                             // no gaps and no overlaps, whatever the order of the axes

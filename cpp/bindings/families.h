@@ -9,10 +9,13 @@ void bind_array(py::module_& m);
 void bind_dlpack(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_gemm(py::module_& m);
+void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_peak(py::module_& m);
 void bind_program(py::module_& m);
+void bind_reduce(py::module_& m);
 void bind_runtime(py::module_& m);
+void bind_softmax(py::module_& m);
 void bind_views(py::module_& m);
 
 }  // namespace pynn

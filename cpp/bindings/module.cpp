@@ -15,9 +15,12 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_dlpack(m);
   pynn::bind_elementwise(m);
   pynn::bind_gemm(m);
+  pynn::bind_loss(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
   pynn::bind_program(m);
+  pynn::bind_reduce(m);
   pynn::bind_runtime(m);
+  pynn::bind_softmax(m);
   pynn::bind_views(m);
 }

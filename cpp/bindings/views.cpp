@@ -185,6 +185,20 @@ void fill_in_place(Array& a, const py::object& value) {
 
 ArrayRef contiguous(const ArrayRef& a) { return a->contiguous ? a : copy(a, false); }
 
+ArrayRef move_axis(const ArrayRef& a, int from, int to) {
+  if (from == to) return a;
+  ArrayRef out = view(*a);
+  for (int i = from; i != to; i += from < to ? 1 : -1) {
+    const int next = from < to ? i + 1 : i - 1;
+    out->shape[i] = a->shape[next];
+    out->strides[i] = a->strides[next];
+  }
+  out->shape[to] = a->shape[from];
+  out->strides[to] = a->strides[from];
+  update_contiguous(*out);
+  return out;
+}
+
 ArrayRef cast(const ArrayRef& a, DType dtype) {
   if (a->dtype == dtype) return a;
   ArrayRef out = new_array(dtype, a->shape, a->dims);

@@ -12,9 +12,9 @@ constexpr int kMaxBatchDims = kMaxDims - 2;
 
 // A is m x k: a[i * lda + p], or a[p * lda + i] where `transpose_a`; B is k x n: b[p * ldb + j], or b[j * ldb + p]
 // where `transpose_b`; C is m x n: c[i * ldc + j], written and, where `accumulate`, read. Leading dimensions are in
-// elements and those of A and B may be anything, zero and negative included. bias is null or n elements. k may be zero.
-// The batch has `batch_dims` axes (none: one product), each with a size and an element stride per operand; the strides
-// of A and B are zero where they broadcast. C overlaps neither itself nor A, B or bias.
+// elements and those of A and B may be anything, zero and negative included. bias is null or n elements. m and n are
+// positive, k may be zero. The batch has `batch_dims` axes (none: one product), each with a size and an element stride
+// per operand; the strides of A and B are zero where they broadcast. C overlaps neither itself nor A, B or bias.
 struct Gemm {
   static constexpr const char* name = "gemm";
   static constexpr bool arithmetic = true;

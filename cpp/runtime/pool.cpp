@@ -1,5 +1,7 @@
 #include "runtime/pool.h"
 
+#include <sched.h>
+
 #include <algorithm>
 #include <mutex>
 #include <new>
@@ -17,6 +19,20 @@ constexpr bool kCaching = false;  // every block is its own malloc, so that the 
 #else
 constexpr bool kCaching = true;
 #endif
+
+// Held for some ten nanoseconds, twice for every array: a mutex would cost as much again as the rest of the pool. A
+// waiter whose holder was descheduled yields.
+class SpinLock {
+ public:
+  void lock() {
+    while (held_.exchange(true, std::memory_order_acquire))
+      while (held_.load(std::memory_order_relaxed)) sched_yield();
+  }
+  void unlock() { held_.store(false, std::memory_order_release); }
+
+ private:
+  std::atomic<bool> held_{false};
+};
 
 // Links of two lists: the free blocks of one size class (newest first), and all free blocks by time.
 template <class T>
@@ -66,6 +82,10 @@ size_t capacity_of(int size_class) { return size_t(size_class % 2 ? 3 : 2) << (s
 
 }  // namespace
 
+size_t pool_capacity(size_t bytes) {
+  return kCaching && bytes <= kLargest ? capacity_of(size_class_of(bytes)) : std::max(bytes, size_t(1));
+}
+
 class Pool {
  public:
   Pool() : cap_(std::min(size_t(1) << 30, memory_limit() / 8)) {}
@@ -73,10 +93,10 @@ class Pool {
   Block* take(size_t bytes) {
     if (bytes > kLargest) return nullptr;
     const int size_class = size_class_of(bytes);
-    const size_t capacity = kCaching ? capacity_of(size_class) : bytes;
+    const size_t capacity = pool_capacity(bytes);
     PoolBlock* block = nullptr;
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(lock_);
       block = classes_[size_class].newest();
       if (block) forget(block);
       allocations_++;
@@ -94,7 +114,7 @@ class Pool {
   void give_back(PoolBlock* block) {
     PoolBlock* leaving = nullptr;
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(lock_);
       live_ -= block->capacity;
       by_time_.push(block);
       classes_[block->size_class].push(block);
@@ -107,7 +127,7 @@ class Pool {
   void shrink_to(size_t bytes) {
     PoolBlock* leaving = nullptr;
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(lock_);
       leaving = drop_to(bytes);
     }
     free_chain(leaving);
@@ -115,19 +135,19 @@ class Pool {
 
   void set_cap(size_t bytes) {
     {
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(lock_);
       cap_ = bytes;
     }
     shrink_to(bytes);
   }
 
   PoolStats stats() {
-    std::lock_guard lock(mutex_);
+    std::lock_guard lock(lock_);
     return {live_, cached_, peak_, cap_, allocations_, hits_};
   }
 
-  void lock() { mutex_.lock(); }
-  void unlock() { mutex_.unlock(); }
+  void lock() { lock_.lock(); }
+  void unlock() { lock_.unlock(); }
 
  private:
   PoolBlock* make(int size_class, size_t capacity) {
@@ -139,7 +159,7 @@ class Pool {
     PoolBlock* block = data ? new (std::nothrow) PoolBlock : nullptr;
     if (!block) {
       system_free(data, capacity);
-      std::lock_guard lock(mutex_);
+      std::lock_guard lock(lock_);
       live_ -= capacity;
       return nullptr;
     }
@@ -180,7 +200,7 @@ class Pool {
     }
   }
 
-  std::mutex mutex_;
+  SpinLock lock_;
   List<&PoolBlock::in_class> classes_[kClasses + 1];
   List<&PoolBlock::by_time> by_time_;
   size_t live_ = 0, cached_ = 0, peak_ = 0, cap_;
@@ -200,8 +220,6 @@ const ForkHandlers pool_fork_handlers = {[] { pool().lock(); }, [] { pool().unlo
 
 Block* pool_allocate(size_t bytes) { return pool().take(bytes); }
 
-size_t pool_capacity(size_t bytes) { return kCaching && bytes <= kLargest ? capacity_of(size_class_of(bytes)) : bytes; }
-
 Block* allocate(size_t bytes) {
   if (Program* program = recording()) [[unlikely]]
     return program->allocate(bytes);
@@ -215,7 +233,9 @@ Block* adopt(void* data, size_t bytes, bool readonly, void* owner, void (*releas
 void retain(Block* block) { block->refs.fetch_add(1, std::memory_order_relaxed); }
 
 void release(Block* block) {
-  if (block->refs.fetch_sub(1, std::memory_order_acq_rel) != 1) return;
+  // Where ours is the only reference nobody can make another, and a plain load will do.
+  if (block->refs.load(std::memory_order_acquire) != 1 && block->refs.fetch_sub(1, std::memory_order_acq_rel) != 1)
+    return;
   if (block->pool) {
     block->pool->give_back(static_cast<PoolBlock*>(block));
   } else {

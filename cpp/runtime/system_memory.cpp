@@ -9,9 +9,11 @@ namespace pynn {
 namespace {
 
 #ifdef PYNN_SANITIZED
-constexpr size_t kMapFrom = SIZE_MAX;  // the sanitizers watch malloc only
+constexpr size_t kMapFrom = SIZE_MAX;         // the sanitizers watch malloc only
+constexpr size_t kLargest = size_t(1) << 39;  // and end the process at more
 #else
 constexpr size_t kMapFrom = size_t(1) << 20;
+constexpr size_t kLargest = size_t(1) << 56;  // no processor addresses more
 #endif
 // The first touch of a 25 MB block takes 9 ms in small pages.
 constexpr size_t kHugeFrom = size_t(4) << 20, kHugePage = size_t(2) << 20;
@@ -40,7 +42,7 @@ void* map_huge(size_t bytes) {
 }  // namespace
 
 void* system_allocate(size_t bytes) {
-  if (bytes > SIZE_MAX / 2) return nullptr;
+  if (bytes > kLargest) return nullptr;
   if (bytes >= kMapFrom) {
     const size_t pages = round_up(bytes, kPage);
     return bytes >= kHugeFrom ? map_huge(pages) : map(pages);

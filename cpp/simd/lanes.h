@@ -59,6 +59,30 @@ PYNN_INLINE Lanes<T> load_lanes(const T* p, int n = kLanes, T other = T(0)) {
   return y;
 }
 
+// The first n, 1 <= n <= 16.
+template <class T>
+PYNN_INLINE void store_lanes(T* p, const Lanes<T>& x, int n = kLanes) {
+  PYNN_UNROLL
+  for (int k = 0; k < x.vectors; k++) {
+    const int here = n - k * lanes<T>;
+    if (here >= lanes<T>)
+      store(p + k * lanes<T>, x.v[k]);
+    else if (here > 0)
+      store(p + k * lanes<T>, x.v[k], here);
+  }
+}
+
+// Zero after the first n.
+template <class T>
+PYNN_INLINE Lanes<T> first_lanes(Lanes<T> x, int n) {
+  PYNN_UNROLL
+  for (int k = 0; k < x.vectors; k++) {
+    const int here = n - k * lanes<T>;
+    if (here < lanes<T>) x.v[k] = lane_numbers<T>() < T(here) ? x.v[k] : Vec<T>{};
+  }
+  return x;
+}
+
 template <class T>
 PYNN_INLINE Lanes<T> operator+(const Lanes<T>& a, const Lanes<T>& b) {
   return map_lanes([](Vec<T> x, Vec<T> y) PYNN_LAMBDA { return x + y; }, a, b);
@@ -144,7 +168,7 @@ struct PairwiseSum {
     level[k] = partial;
   }
   PYNN_INLINE T total() const {
-    T sum = T(0);
+    T sum{};
     bool first = true;
     for (int k = 0; count >> k; k++)
       if (count >> k & 1) {

@@ -1,4 +1,4 @@
-// exp, log, sigmoid and tanh on vectors. float32: polynomials, the same bits on avx2 and avx512. float64: the C
+// exp, log, log1p, sigmoid and tanh on vectors. float32: polynomials, the same bits on avx2 and avx512. float64: the C
 // library's functions lane by lane, exact enough for gradient checks, no speed bar.
 #pragma once
 #include <math.h>
@@ -8,7 +8,7 @@
 namespace pynn::PYNN_ISA {
 
 PYNN_INLINE Vec<double> each_lane(Vec<double> x, double (*f)(double)) {
-  Vec<double> y;
+  Vec<double> y{};
   for (int i = 0; i < lanes<double>; i++) y[i] = f(x[i]);
   return y;
 }
@@ -40,12 +40,9 @@ PYNN_INLINE Vec<float> exp(Vec<float> x) {
 }
 PYNN_INLINE Vec<double> exp(Vec<double> x) { return each_lane(x, ::exp); }
 
-// x = m * 2^e with m in [sqrt(1/2), sqrt(2)); log(1 + f) as f - f^2/2 + f^3 P(f), degree 8 (Cephes, Moshier). Within
-// 0.9 ulp. log(0) is -inf, also for subnormals, which kernels take for zero; below zero it is NaN.
-PYNN_INLINE Vec<float> log(Vec<float> x) {
-  const VecInt<float> e = (bits(x) - 0x3f3504f3) >> 23;
-  const Vec<float> n = __builtin_convertvector(e, Vec<float>);
-  const Vec<float> f = from_bits(bits(x) - (e << 23)) - 1.f, z = f * f;
+// log((1 + f) 2^n) with 1 + f in [sqrt(1/2), sqrt(2)): f - f^2/2 + f^3 P(f), degree 8 (Cephes, Moshier).
+PYNN_INLINE Vec<float> log_of_parts(Vec<float> f, Vec<float> n) {
+  const Vec<float> z = f * f;
   Vec<float> p = broadcast(7.0376836292e-2f);
   p = fma(p, f, broadcast(-1.1514610310e-1f));
   p = fma(p, f, broadcast(1.1676998740e-1f));
@@ -57,12 +54,33 @@ PYNN_INLINE Vec<float> log(Vec<float> x) {
   p = fma(p, f, broadcast(3.3333331174e-1f)) * (f * z);
   p = fma(n, broadcast(-2.12194440e-4f), p);
   p = fma(z, broadcast(-0.5f), p);
-  Vec<float> y = fma(n, broadcast(0.693359375f), f + p);
+  return fma(n, broadcast(0.693359375f), f + p);
+}
+constexpr int32_t kSqrtHalfBits = 0x3f3504f3;
+
+// Within 0.9 ulp. log(0) is -inf, also for subnormals, which kernels take for zero; below zero it is NaN.
+PYNN_INLINE Vec<float> log(Vec<float> x) {
+  const VecInt<float> n = (bits(x) - kSqrtHalfBits) >> 23;
+  const Vec<float> f = from_bits(bits(x) - (n << 23)) - 1.f;
+  Vec<float> y = log_of_parts(f, __builtin_convertvector(n, Vec<float>));
   y = x > 3.40282347e38f ? x : y;
   y = x == 0.f ? broadcast(-__builtin_inff()) : y;
   return x >= 0.f ? y : broadcast(__builtin_nanf(""));
 }
 PYNN_INLINE Vec<double> log(Vec<double> x) { return each_lane(x, ::log); }
+
+// log(1 + x), within 1.4 ulp: -inf at -1, NaN below. n is the exponent of 1 + x rounded; the reduced argument
+// f = 2^-n x + (2^-n - 1) is made from x itself, so that nothing of a small x is lost.
+PYNN_INLINE Vec<float> log1p(Vec<float> x) {
+  const VecInt<float> n = (bits(x + 1.f) - kSqrtHalfBits) >> 23;
+  const Vec<float> scale = from_bits(bits(broadcast(4.f)) - (n << 23));  // 4 * 2^-n is normal for n up to 128
+  const Vec<float> f = from_bits(bits(x) - (n << 23)) + fma(scale, broadcast(0.25f), broadcast(-1.f));
+  Vec<float> y = log_of_parts(f, __builtin_convertvector(n, Vec<float>));
+  y = x > 3.40282347e38f ? x : y;
+  y = x == -1.f ? broadcast(-__builtin_inff()) : y;
+  return x >= -1.f ? y : broadcast(__builtin_nanf(""));
+}
+PYNN_INLINE Vec<double> log1p(Vec<double> x) { return each_lane(x, ::log1p); }
 
 // Clamped to the normal range [-87.3, 88]: one integer addition scales.
 PYNN_INLINE Vec<float> exp_clamped(Vec<float> x) {

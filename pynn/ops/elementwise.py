@@ -9,7 +9,6 @@ over broadcast dimensions and cast to the operand's dtype.
 
 from __future__ import annotations
 
-import builtins
 from collections.abc import Callable
 from typing import Any
 
@@ -20,89 +19,101 @@ from ..tensor import Tensor, as_tensor, record
 from .views import sum_to_shape
 
 
-def _unpack(value: Any) -> tuple[Any, Tensor | None]:
-    """What a kernel takes of an operand, an array or a number, and its tensor."""
-    if isinstance(value, Tensor):
-        return value._array, value
+def _operand(value: Any) -> tuple[Any, Tensor | None]:
+    """What a kernel takes (an array or a number), and the tensor where its gradient is wanted."""
     if isinstance(value, int | float) and not isinstance(value, np.generic):
         return value, None
     t = as_tensor(value)
-    return t._array, t
+    return t._array, t if t.requires_grad else None
 
 
 def _operands(input: Any, other: Any) -> tuple[Any, Any, Tensor | None, Tensor | None]:
-    a, x = _unpack(input)
-    b, y = _unpack(other)
-    if x is None and y is None:
-        x = as_tensor(input)
-        a = x._array
+    if isinstance(input, Tensor) and isinstance(other, Tensor):  # the common case, made short
+        return (
+            input._array,
+            other._array,
+            input if input.requires_grad else None,
+            other if other.requires_grad else None,
+        )
+    a, x = _operand(input)
+    b, y = _operand(other)
+    if not isinstance(a, _core.Array) and not isinstance(b, _core.Array):
+        a = as_tensor(a)._array
     return a, b, x, y
 
 
 def _pull(tensor: Tensor | None, gradient: Callable) -> Callable:
-    """The gradient of an operand from that of the output: `gradient`, undone broadcasting and promotion."""
-    if tensor is None or not tensor.requires_grad:
+    """The gradient of an operand from that of the output: `gradient`, with broadcasting and promotion undone."""
+    if tensor is None:
         return lambda grad: None
     shape, dtype = tensor.shape, tensor.dtype
     return lambda grad: _core.cast(sum_to_shape(gradient(grad), shape), dtype)
 
 
-def _record(name: str, y: Any, inputs: tuple, gradients: tuple, saved: tuple = ()) -> Tensor:
-    if not builtins.any([t is not None and t.requires_grad for t in inputs]):
-        return Tensor._wrap(y)
-    pulls = [_pull(t, g) for t, g in zip(inputs, gradients, strict=True)]
+def _record(name: str, out: Any, x: Tensor | None, y: Tensor | None, for_x: Any, for_y: Any, *saved: Any) -> Tensor:
+    """out = f(x, y) with the gradients `for_x(grad)` and `for_y(grad)` in the shape of out."""
+    pull_x, pull_y = _pull(x, for_x), _pull(y, for_y)
     arrays = tuple([a for a in saved if isinstance(a, _core.Array)])
-    return record(name, y, inputs, lambda grad: [pull(grad) for pull in pulls], arrays)
+    return record(name, out, (x, y), lambda grad: (pull_x(grad), pull_y(grad)), arrays)
 
 
 def add(input: Any, other: Any, alpha: float = 1) -> Tensor:
     """input + alpha * other. bool + bool is the logical or."""
     a, b, x, y = _operands(input, other)
     out = _core.add(a, b, alpha)
-    return _record("add", out, (x, y), (lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha)))
+    if x is None and y is None:
+        return Tensor._wrap(out)
+    return _record("add", out, x, y, lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha))
 
 
 def sub(input: Any, other: Any, alpha: float = 1) -> Tensor:
     """input - alpha * other. TypeError for bool."""
     a, b, x, y = _operands(input, other)
     out = _core.sub(a, b, alpha)
-    return _record("sub", out, (x, y), (lambda g: g, lambda g: _core.mul(g, -alpha)))
+    if x is None and y is None:
+        return Tensor._wrap(out)
+    return _record("sub", out, x, y, lambda g: g, lambda g: _core.mul(g, -alpha))
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other. bool * bool is the logical and."""
     a, b, x, y = _operands(input, other)
     out = _core.mul(a, b)
-    return _record("mul", out, (x, y), (lambda g: _core.mul(g, b), lambda g: _core.mul(g, a)), (a, b))
+    if x is None and y is None:
+        return Tensor._wrap(out)
+    return _record("mul", out, x, y, lambda g: _core.mul(g, b), lambda g: _core.mul(g, a), a, b)
 
 
 def div(input: Any, other: Any) -> Tensor:
     """input / other; two integers give float32."""
     a, b, x, y = _operands(input, other)
     out = _core.div(a, b)
-    gradients = (lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1))
-    return _record("div", out, (x, y), gradients, (out, b))
+    if x is None and y is None:
+        return Tensor._wrap(out)
+    return _record("div", out, x, y, lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1), out, b)
 
 
-def _extremum(name: str, input: Any, other: Any, before: Callable, before_or_equal: Callable) -> Tensor:
+def _extremum(name: str, kernel: Any, input: Any, other: Any, beats: Callable, beats_or_ties: Callable) -> Tensor:
     a, b, x, y = _operands(input, other)
+    out = kernel(a, b)
+    if x is None and y is None:
+        return Tensor._wrap(out)
 
     def share(grad: Any, s: Any, t: Any) -> Any:  # the whole gradient where s wins, half of it at a tie
-        weight = _core.add(_core.cast(before(s, t), grad.dtype), _core.cast(before_or_equal(s, t), grad.dtype))
+        weight = _core.add(_core.cast(beats(s, t), grad.dtype), _core.cast(beats_or_ties(s, t), grad.dtype))
         return _core.mul(grad, weight, 0.5)
 
-    gradients = (lambda g: share(g, a, b), lambda g: share(g, b, a))
-    return _record(name, getattr(_core, name)(a, b), (x, y), gradients, (a, b))
+    return _record(name, out, x, y, lambda g: share(g, a, b), lambda g: share(g, b, a), a, b)
 
 
 def maximum(input: Any, other: Any) -> Tensor:
     """The larger of the two; NaN where either is. The gradient goes to the larger, halved at a tie."""
-    return _extremum("maximum", input, other, _core.gt, _core.ge)
+    return _extremum("maximum", _core.maximum, input, other, _core.gt, _core.ge)
 
 
 def minimum(input: Any, other: Any) -> Tensor:
     """The smaller of the two; NaN where either is. The gradient goes to the smaller, halved at a tie."""
-    return _extremum("minimum", input, other, _core.lt, _core.le)
+    return _extremum("minimum", _core.minimum, input, other, _core.lt, _core.le)
 
 
 def neg(input: Any) -> Tensor:

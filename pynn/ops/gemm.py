@@ -13,10 +13,10 @@ from ..tensor import Tensor, as_tensor, record
 def matmul(input: Any, other: Any) -> Tensor:
     """The matrix product over the last two axes, `input @ other`.
 
-    Two vectors give their dot product. A vector on the left is a row, on the right a column, and its axis of size 1 does
-    not appear in the result. The axes before the last two are a batch and broadcast. Any strides are accepted; a
-    transposed view costs no copy. Every element of the result is one chain of fused multiply-adds in index order: the
-    same bits at any number of threads, and for a row alone as for the row of a larger product.
+    Two vectors give their dot product. A vector on the left is a row, on the right a column, and its axis of size 1
+    does not appear in the result. The axes before the last two are a batch and broadcast. Any strides are accepted; a
+    transposed view costs no copy. Every element of the result is one chain of fused multiply-adds in index order:
+    the same bits at any number of threads, and for a row alone as for that row of a larger product.
 
     Raises ValueError where the inner sizes differ, the batch does not broadcast or an operand is 0-d; TypeError unless
     both are float32 or both float64.
@@ -45,7 +45,7 @@ def matmul(input: Any, other: Any) -> Tensor:
             da = _reshape(da, a_shape)
         if saved_left is not None:
             x = saved_left
-            if len(right_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: its rows are the terms of one product
+            if len(right_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: all its rows in one product
                 x = _reshape(x, (prod(left_shape[:-1]), left_shape[-1]))
                 grad = _reshape(grad, (prod(shape[:-1]), shape[-1]))
             db = _sum_to(_core.gemm(x, grad, transpose_a=True), right_shape)

@@ -13,8 +13,9 @@ from ..tensor import Tensor, as_tensor, record
 def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") -> Tensor:
     """activation(x W^T + b): `input` (..., in), `weight` (out, in), `bias` (out,), the result (..., out).
 
-    `activation` ("none", "sigmoid", "tanh", "relu") is applied in the same pass, with the bits of the op called alone. A
-    weight that is (in, out) in memory, as a transposed view, is the fastest; its gradient has the same strides.
+    `activation` ("none", "sigmoid", "tanh", "relu") is applied in the same pass, with the bits of the op called
+    alone. A weight that is (in, out) in memory, as a transposed view, is the fastest; its gradient has the same
+    strides.
 
     Raises ValueError where shapes do not fit or the activation is unknown; TypeError unless all are float32 or all
     float64.

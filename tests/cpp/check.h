@@ -28,7 +28,7 @@
 #endif
 #ifdef PYNN_TSAN
 // The forks of these tests start threads in the child.
-extern "C" inline const char* __tsan_default_options() { return "die_after_fork=0"; }
+extern "C" __attribute__((visibility("default"))) const char* __tsan_default_options() { return "die_after_fork=0"; }
 constexpr int kRounds = 1;
 #else
 constexpr int kRounds = 5;

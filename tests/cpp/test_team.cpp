@@ -130,7 +130,9 @@ void fork_child() {
   CHECK(child >= 0);
   if (child == 0) {
     alarm(20);  // a hang fails
+    CHECK(team_workers() == 0);
     check_job(20);
+    CHECK(team_workers() == num_threads() - 1);  // a team of its own
     _exit(0);
   }
   int status;

