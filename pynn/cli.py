@@ -18,7 +18,7 @@ from pynn.train import History, Trainer
 
 FAILURE, INTERRUPTED = 2, 130
 DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
-EPOCHS = {"digits": 20, "mnist": 10, "fashion-mnist": 10}
+EPOCHS = {"digits": 60, "mnist": 10, "fashion-mnist": 10}
 OPTIMIZERS = {"adam": (optim.Adam, 1e-3), "sgd": (optim.SGD, 0.1)}  # class, learning rate
 
 
@@ -70,7 +70,7 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--hidden", type=_sizes, default="100", metavar="N[,N…]", help="sizes of the hidden layers")
     train.add_argument("--activation", default="relu", choices=models.ACTIVATIONS, help="between the layers")
     train.add_argument(
-        "--epochs", type=_count, metavar="N", help="passes over the data (default: 20 for digits, else 10)"
+        "--epochs", type=_count, metavar="N", help="passes over the data (default: 60 for digits, else 10)"
     )
     train.add_argument("--batch-size", type=_count, default=64, metavar="N", help="samples in a step")
     train.add_argument("--optimizer", default="adam", choices=OPTIMIZERS, help="how the weights are changed")

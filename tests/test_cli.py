@@ -51,8 +51,9 @@ def test_training_without_arguments(trained):
     out, result = trained
     assert result.returncode == 0, result
     (line,) = result.stdout.splitlines()
-    assert line.startswith("test accuracy 0.9") and "of 297 images" in line
-    assert result.stderr.count("epoch ") == 20
+    assert line.startswith("test accuracy 0.") and "of 297 images" in line
+    assert float(line.split()[2]) >= 0.89  # writers that no training image is from; other libraries reach 0.91 too
+    assert result.stderr.count("epoch ") == 60
     assert {"model.safetensors", "history.csv"} <= {p.name for p in out.iterdir()}
     assert not [p for p in out.iterdir() if p.suffix == ".tmp"]
 
@@ -76,7 +77,7 @@ def test_the_saved_model_has_the_printed_accuracy(trained):
 def test_the_history_has_a_row_for_each_epoch(trained):
     table = (trained[0] / "history.csv").read_text().splitlines()
     assert table[0] == "epoch,loss,val_loss,val_accuracy,seconds"
-    assert [line.split(",")[0] for line in table[1:]] == [str(i) for i in range(1, 21)]
+    assert [line.split(",")[0] for line in table[1:]] == [str(i) for i in range(1, 61)]
 
 
 def test_the_curves_are_a_picture(trained):
@@ -115,7 +116,7 @@ BAD = {
     "no command": ((), "COMMAND"),
     "unknown command": (("fly",), "fly"),
     "unknown model": (("train", "cat"), "cat"),
-    "unknown option": (("train", "--speed", "9"), "--speed"),
+    "unknown option": (("train", "--speed=9"), "--speed=9"),
     "unknown data": (("train", "--data", "cats"), "cats"),
     "unknown optimizer": (("train", "--optimizer", "magic"), "magic"),
     "epochs 0": (("train", "--epochs", "0"), "--epochs: expected a whole number >= 1, got '0'"),
@@ -179,6 +180,17 @@ def test_a_file_that_cannot_be_written_is_one_line_after_the_training(tmp_path):
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("pynn: ") and "Traceback" not in result.stderr
     assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+
+
+def test_a_disk_that_fills_leaves_no_part_of_a_file(tmp_path):
+    limited = (
+        "import resource, sys; resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000)); from pynn.cli import main; "
+    )
+    command = [sys.executable, "-c", limited + "sys.exit(main())", "train", "--epochs", "1", "--out", str(tmp_path)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert result.returncode == 2
+    assert result.stderr.splitlines()[-1] == "pynn: [Errno 27] File too large"
+    assert not list(tmp_path.iterdir())
 
 
 def test_a_loss_that_is_not_finite_is_one_line(tmp_path):

@@ -10,7 +10,12 @@ from typing import Any
 import numpy as np
 
 from .. import _core
+from ..random import Generator, randperm
 from ..tensor import Tensor, as_tensor, float32, float64, int64, uint8
+
+_FIRST_STREAM = (
+    1 << 32
+)  # epochs draw from streams of their own, apart from the generators of initial weights and dropout
 
 
 class Loader:
@@ -127,7 +132,7 @@ class Loader:
 
 def _permutation(n: int, seed: int, epoch: int) -> np.ndarray:
     """The order of an epoch: keyed by (seed, epoch), so that every epoch can be had without those before it."""
-    return np.random.Generator(np.random.Philox(key=[seed, epoch])).permutation(n)
+    return randperm(n, Generator(seed, stream=_FIRST_STREAM + epoch)).numpy()
 
 
 def _rows(values: Any, name: str) -> Tensor:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from importlib.resources import files
+from pathlib import Path
 
 import numpy as np
 
@@ -17,7 +17,7 @@ def digits() -> Dataset:
     The first 1500 are for training and the last 297 for testing; each digit is 27 to 33 times among the latter.
     (E. Alpaydin and C. Kaynak 1998, UCI Machine Learning Repository, CC BY 4.0; see digits.txt.)
     """
-    with files(__package__).joinpath("digits.npz").open("rb") as file, np.load(file) as archive:
+    with np.load(Path(__file__).with_name("digits.npz")) as archive:
         images, labels = archive["images"], archive["labels"].astype(np.int64)
     return Dataset(
         name="digits",

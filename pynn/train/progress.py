@@ -25,6 +25,7 @@ class Progress:
         self._stream = sys.stderr if verbose else None
         self.live = bool(self._stream and self._stream.isatty())
         self._next = 0.0
+        self._written = False
 
     def update(self, epoch: int, step: int, steps: int, loss: float) -> None:
         """After a step, on a terminal (`live`)."""
@@ -48,7 +49,7 @@ class Progress:
 
     def close(self) -> None:
         """Leave the last state of the line and go to the next one."""
-        if self.live:
+        if self.live and self._written:
             self._write("\n")
 
     def _epoch(self, number: int) -> str:
@@ -56,5 +57,6 @@ class Progress:
 
     def _write(self, text: str) -> None:
         assert self._stream is not None
+        self._written = True
         self._stream.write(text)
         self._stream.flush()
