@@ -1,6 +1,6 @@
 """pynn: neural networks that train and run fast on an ordinary CPU, with the same bits at any thread count."""
 
-from . import autograd, data, datasets, io, models, nn, ops, optim, random, train
+from . import autograd, data, datasets, io, kernels, models, nn, ops, optim, random, train
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *  # noqa: F403 - every op is public under its own name

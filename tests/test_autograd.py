@@ -65,7 +65,7 @@ def test_in_place_change_to_something_saved_is_noticed():
     x = pynn.tensor([1.0], requires_grad=True)
     y = ops.sigmoid(x)
     y.detach().fill_(3)
-    with pytest.raises(RuntimeError, match=r"'activation' needs an array of shape .* in-place"):
+    with pytest.raises(RuntimeError, match=r"'sigmoid' needs an array of shape .* in-place"):
         y.sum().backward()
 
 

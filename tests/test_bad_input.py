@@ -72,7 +72,10 @@ def test_odd_arguments(name):
         call(op, (value,) * max(1, arity))
 
 
-@pytest.mark.parametrize("name", OPS)
+VARIADIC = {"expand", "permute", "reshape"}
+
+
+@pytest.mark.parametrize("name", sorted(set(OPS) - VARIADIC))
 def test_wrong_arity_is_a_type_error(name):
     with pytest.raises(TypeError):
         getattr(ops, name)(*[1] * 20)

@@ -40,6 +40,9 @@ ELSEWHERE = {
     ("copy", "binding"): "cpp/bindings/views.cpp",
     ("copy", "op"): "pynn/tensor.py",
     ("copy", "reference"): "",  # NumPy's own copy is the reference
+    ("optimizer", "op"): "pynn/optim/optimizer.py",
+    ("optimizer", "test"): "tests/optim/test_optim.py",
+    ("random", "op"): "pynn/random.py",
     ("peak", "op"): "benchmarks/machine.py",  # the machine's roofs, for benchmarks alone
     ("peak", "reference"): "",
 }

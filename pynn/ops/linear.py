@@ -22,10 +22,10 @@ def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") 
     """
     x, w, b = as_tensor(input), as_tensor(weight), None if bias is None else as_tensor(bias)
     shape = x.shape
-    if w.ndim != 2 or not shape or shape[-1] != w.shape[1]:
-        raise ValueError(
-            f"linear: expected input (..., in) and weight (out, in), got input shape {shape} and weight shape {w.shape}"
-        )
+    if w.ndim != 2 or not shape:
+        raise ValueError(f"linear: expected input (..., in) and weight (out, in), got shapes {shape} and {w.shape}")
+    if shape[-1] != w.shape[1]:
+        raise ValueError(f"linear: expected {w.shape[1]} input features, got {shape[-1]} (input shape {shape})")
     matrix = x._array if x.ndim > 1 else _core.reshape(x._array, (1, *shape))
     bias_array = None if b is None else b._array
     y = _core.gemm(matrix, w._array, bias_array, activation, None, False, False, True, "linear")

@@ -63,7 +63,7 @@ def test_seed_b2_worked_back_propagation():
     out_o = model[3](net_o)
     assert abs(net_h.detach().numpy()[0, 0] - 0.3775) <= 1e-12
     np.testing.assert_allclose(out_h.detach().numpy()[0], [0.5932699, 0.59688], atol=5e-6)
-    assert abs(out_h.detach().numpy()[0, 0] - 0.5932699) <= 5e-8
+    assert abs(out_h.detach().numpy()[0, 0] - 0.5932699) <= 1e-7  # cut off: 0.59326999
     assert abs(net_o.detach().numpy()[0, 0] - 1.1059) <= 5e-5
     assert abs(out_o.detach().numpy()[0, 0] - 0.751365) <= 5e-7
     parts = ops.half_sse_loss(out_o, target, reduction="none").detach().numpy()[0]
