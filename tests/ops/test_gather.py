@@ -138,3 +138,20 @@ def test_bad_arguments():
         ops.gather_rows(x, [0], mean=[1, 2], axis=2)
     with pytest.raises(RuntimeError, match="no gradient"):
         ops.gather_rows(pynn.zeros(3, 3, requires_grad=True), [0])
+
+
+def test_replay_with_other_rows():
+    x = draw((9, 17), "uint8")
+    program = _core.Program()
+    program.begin()
+    inputs = [program.input(_core.wrap(a)) for a in (x, np.array([1, 2]))]
+    scale, shift = np.array([1 / 255]), np.array([-0.5])
+    results = [_core.gather_rows(*inputs, None), _core.gather_normalized(*inputs, scale, shift, -1, None)]
+    program.finish(results)
+    del results
+    index = np.array([8, -9])
+    rows, normalized = program.replay([_core.wrap(x), _core.wrap(index)])
+    assert same_bits(np.asarray(rows), x[index])
+    assert same_bits(np.asarray(normalized), gathered(x, index, scale=1 / 255, mean=0.5))
+    with pytest.raises(IndexError):
+        program.replay([_core.wrap(x), _core.wrap(np.array([0, 9]))])

@@ -259,3 +259,17 @@ def test_bad_arguments():
             call()
     with pytest.raises(TypeError, match="float32 or float64"):
         random.normal_(pynn.empty(3, dtype="int64"))
+
+
+def test_each_replay_draws_new_numbers():
+    recorded, eager = Generator(6), Generator(6)
+    program = _core.Program()
+    program.begin()
+    results = [random.rand(100, generator=recorded)._array, random.randperm(9, generator=recorded)._array]
+    program.finish(results)
+    for n in range(3):
+        if n:
+            results = program.replay([])
+        expected = random.rand(100, generator=eager), random.randperm(9, generator=eager)
+        assert all(same_bits(np.asarray(r), e.numpy()) for r, e in zip(results, expected, strict=True))
+    assert recorded.get_state() == eager.get_state()
