@@ -66,8 +66,15 @@ class Step(Row):
         return step
 
 
+def scaled(images: np.ndarray) -> np.ndarray:
+    return images.astype(np.float32) / 255
+
+
 class Epoch(Row):
-    """An epoch over 60,000 images, from the initial weights and the shuffle to the last step."""
+    """An epoch over 60,000 images, from the initial weights and the shuffle to the last step.
+
+    pynn takes the bytes and scales them batch by batch; the peers get them scaled, outside the time.
+    """
 
     family = "training"
     name = "epoch of MLP 784-100-10 on MNIST, batch 200, Adam"
@@ -84,8 +91,8 @@ class Epoch(Row):
     def inputs(self):
         from pynn import datasets
 
-        images, labels = datasets.mnist(train=True)
-        return (np.asarray(images).reshape(-1, 784) / 255).astype(np.float32), np.asarray(labels).astype(np.int64)
+        mnist = datasets.mnist()
+        return mnist.train_images.reshape(-1, 784), mnist.train_labels
 
     def pynn(self, images, labels) -> Call:
         import pynn
@@ -96,8 +103,9 @@ class Epoch(Row):
         def epoch():
             model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
             optimizer = pynn.optim.Adam(model.parameters(), lr=1e-3)
-            trainer = pynn.train.Trainer(model, optimizer, nn.CrossEntropyLoss(), verbose=False)
-            return trainer.fit((images, labels), epochs=1, batch_size=self.batch)["loss"][-1]
+            trainer = pynn.train.Trainer(model, optimizer, nn.CrossEntropyLoss())
+            history = trainer.fit((images, labels), epochs=1, batch_size=self.batch, verbose=0)
+            return history[-1]["loss"]
 
         return epoch
 
@@ -106,7 +114,7 @@ class Epoch(Row):
 
         torch.manual_seed(0)
         nn = torch.nn
-        images, labels = torch.from_numpy(images), torch.from_numpy(labels)
+        images, labels = torch.from_numpy(scaled(images)), torch.from_numpy(labels)
 
         def epoch():
             model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
@@ -126,6 +134,7 @@ class Epoch(Row):
         from sklearn.neural_network import MLPClassifier
 
         warnings.filterwarnings("ignore", message="Stochastic Optimizer: Maximum iterations")
+        images = scaled(images)
 
         def epoch():
             model = MLPClassifier((100,), batch_size=self.batch, max_iter=1, alpha=0.0, random_state=0)

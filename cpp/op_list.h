@@ -7,10 +7,12 @@
   X(activation, ActivationKernels)   \
   X(copy, CopyKernels)               \
   X(elementwise, ElementwiseKernels) \
+  X(gather, GatherKernels)           \
   X(gemm, GemmKernels)               \
   X(loss, LossKernels)               \
   X(optimizer, OptimizerKernels)     \
   X(peak, PeakKernels)               \
+  X(random, RandomKernels)           \
   X(reduce, ReduceKernels)           \
   X(softmax, SoftmaxKernels)
 // clang-format on

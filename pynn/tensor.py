@@ -103,7 +103,9 @@ class Tensor:
             return np.asarray(self.numpy(), dtype=dtype)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
-    def __dlpack__(self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None) -> Any:
+    def __dlpack__(
+        self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
+    ) -> Any:
         """The memory for other array libraries, without a copy; BufferError where the tensor requires grad."""
         if self.requires_grad:
             raise BufferError("__dlpack__ of a tensor that requires grad; use tensor.detach()")

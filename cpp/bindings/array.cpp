@@ -181,14 +181,12 @@ void release_buffer_owner(Block* block) {
 }  // namespace
 
 ArrayRef new_array(DType dtype, const int64_t* shape, int dims) {
-  int64_t size = 1;
+  int64_t bytes = int64_t(item_size(dtype));  // were no size 0, so that no product of sizes overflows
   for (int i = 0; i < dims; i++) {
     if (shape[i] < 0) fail("negative dimension in shape " + shape_string(shape, dims));
-    if (__builtin_mul_overflow(size, shape[i] ? shape[i] : 1, &size)) size = INT64_MAX;
+    if (__builtin_mul_overflow(bytes, shape[i] ? shape[i] : 1, &bytes))
+      fail("an array of shape " + shape_string(shape, dims) + " does not fit into the address space");
   }
-  int64_t bytes;
-  if (__builtin_mul_overflow(size, int64_t(item_size(dtype)), &bytes))
-    fail("an array of shape " + shape_string(shape, dims) + " does not fit into the address space");
   ArrayRef a = blank();
   a->dtype = dtype;
   set_shape(*a, shape, dims);
@@ -211,6 +209,8 @@ ArrayRef new_like(const Array& like) { return new_array(like.dtype, like.shape, 
 ArrayRef new_like_strided(const Array& like) {
   ArrayRef a = new_like(like);
   if (like.contiguous) return a;
+  for (int i = 0; i < like.dims; i++)
+    if (like.strides[i] == 0 && like.shape[i] > 1) return a;  // an expanded view has no order of its own
   int order[kMaxDims] = {};
   for (int i = 0; i < like.dims; i++) {
     int at = i;  // insertion by falling stride; equal strides keep their order

@@ -78,11 +78,13 @@ void copy_into(const Array& from, Array& to);              // shapes equal or br
 ArrayRef wrap(py::handle object, const char* name);        // an Array, a buffer; TypeError that names the argument
 bool is_dense(const Array& a);                             // no gaps and no overlaps, whatever the order of the axes
 bool same_layout(const Array& a, const Array& b);          // equal shapes and strides
+bool may_overlap(const Array& a, const Array& b);          // whether the memory between their ends meets
 
 // Checks. Each raises with the op, the argument, what was expected and what was given.
 [[noreturn]] void fail(const std::string& message);       // ValueError
 [[noreturn]] void fail_type(const std::string& message);  // TypeError
 void check_writable(const Array& a, const char* op, const char* argument);
+void check_one_place_each(const Array& a, const char* op);  // not an expanded view, for what is written
 void check_float(const Array& a, const char* op, const char* argument);
 void check_same_dtype(const Array& a, const Array& b, const char* op, const char* names);
 void check_same_shape(const Array& a, const Array& b, const char* op, const char* names);

@@ -132,15 +132,13 @@ void set_batch(Gemm& p, const Array& a, const Array& b, const Array& c) {
     p.batch_b[d] = sb;
     p.batch_c[d] = sc;
   }
-  if (!p.batch_dims) return;
+  if (!p.batch_dims || p.transpose_a) return;
   const int d = p.batch_dims - 1;
-  const bool one_row = p.m == 1;  // its leading dimensions are free
-  if (p.batch_b[d] == 0 &&
-      (one_row || (!p.transpose_a && p.batch_a[d] == p.m * p.lda && p.batch_c[d] == p.m * p.ldc))) {
-    if (one_row) {
-      p.lda = p.batch_a[d];
-      p.ldc = p.batch_c[d];
-    }
+  if (p.m == 1) {  // the leading dimensions of a single row are free
+    p.lda = p.batch_a[d];
+    p.ldc = p.batch_c[d];
+  }
+  if (p.batch_b[d] == 0 && p.batch_a[d] == p.m * p.lda && p.batch_c[d] == p.m * p.ldc) {
     p.m *= p.batch[d];
     p.batch_dims--;
   }

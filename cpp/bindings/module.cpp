@@ -14,11 +14,13 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_activation(m);
   pynn::bind_dlpack(m);
   pynn::bind_elementwise(m);
+  pynn::bind_gather(m);
   pynn::bind_gemm(m);
   pynn::bind_loss(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
   pynn::bind_program(m);
+  pynn::bind_random(m);
   pynn::bind_reduce(m);
   pynn::bind_runtime(m);
   pynn::bind_softmax(m);

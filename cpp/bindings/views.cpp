@@ -10,13 +10,21 @@
 namespace pynn {
 namespace {
 
-constexpr double kCopyCost = 0.3;  // ns an element, strided on one side
+constexpr double kCopyCost = 0.3;   // ns an element, strided on one side
+constexpr double kFillCost = 0.02;  // ns a byte
 
 using Shape = std::vector<int64_t>;
 
-Shape checked_shape(Shape shape) {
+void check_dims(const Shape& shape) {
   if (shape.size() > size_t(kMaxDims)) fail("expected at most 8 dimensions, got " + std::to_string(shape.size()));
-  return shape;
+}
+
+// A view may say more elements than memory holds, so its size is checked where it is made.
+void check_size(const Shape& shape, const char* op) {
+  int64_t size = 1;
+  for (int64_t n : shape)
+    if (__builtin_mul_overflow(size, n > 1 ? n : 1, &size))
+      fail(std::string(op) + ": " + shape_string(shape.data(), int(shape.size())) + " overflows");
 }
 
 ArrayRef copy(const ArrayRef& a, bool keep_order) {
@@ -26,7 +34,7 @@ ArrayRef copy(const ArrayRef& a, bool keep_order) {
 }
 
 ArrayRef reshape(const ArrayRef& a, Shape shape) {
-  checked_shape(shape);
+  check_dims(shape);
   int64_t known = 1;
   int unknown = -1;
   for (int i = 0; i < int(shape.size()); i++) {
@@ -38,6 +46,7 @@ ArrayRef reshape(const ArrayRef& a, Shape shape) {
       fail("reshape: " + shape_string(shape.data(), int(shape.size())) + " overflows");
     }
   }
+  check_size(shape, "reshape");
   if (unknown >= 0 && known) shape[unknown] = a->size / known;
   if (unknown >= 0 && !known) fail("reshape: -1 is ambiguous beside a size of 0");
   if ((unknown >= 0 ? known * shape[unknown] : known) != a->size)
@@ -65,7 +74,7 @@ ArrayRef permute(const ArrayRef& a, const Shape& axes) {
 }
 
 ArrayRef expand(const ArrayRef& a, Shape shape) {
-  checked_shape(shape);
+  check_dims(shape);
   const int extra = int(shape.size()) - a->dims;
   ArrayRef out = view(*a);
   for (int i = int(shape.size()); i--;) {
@@ -78,6 +87,7 @@ ArrayRef expand(const ArrayRef& a, Shape shape) {
     out->strides[i] = have == 1 ? 0 : a->strides[i - extra];
   }
   if (extra < 0) fail("expand: shape " + shape_string(*a) + " has more dimensions than the wanted shape");
+  check_size(Shape(out->shape, out->shape + shape.size()), "expand");
   out->dims = int8_t(shape.size());
   update_contiguous(*out);
   return out;
@@ -116,7 +126,7 @@ ArrayRef index(const ArrayRef& a, const py::object& key) {
       if (PySlice_Unpack(k.ptr(), &start, &stop, &step)) throw py::error_already_set();
       const Py_ssize_t n = PySlice_AdjustIndices(a->shape[axis], &start, &stop, step);
       if (n) offset += start * a->strides[axis];
-      keep(n, a->strides[axis] * step);
+      keep(n, n > 1 ? a->strides[axis] * step : a->strides[axis]);
       axis++;
     } else if (PyIndex_Check(k.ptr()) && !PyBool_Check(k.ptr())) {
       Py_ssize_t i = PyNumber_AsSsize_t(k.ptr(), PyExc_IndexError);
@@ -160,19 +170,47 @@ uint64_t as_bytes(T value) {
   return bytes;
 }
 
-void fill_in_place(Array& a, const py::object& value) {
-  uint64_t bytes = 0;
-  switch (a.dtype) {
-    case DType::float32: bytes = as_bytes(float(value.cast<double>())); break;
-    case DType::float64: bytes = as_bytes(value.cast<double>()); break;
-    case DType::int64: bytes = as_bytes(value.cast<int64_t>()); break;
-    case DType::int32: bytes = as_bytes(value.cast<int32_t>()); break;
-    case DType::uint8: bytes = as_bytes(value.cast<uint8_t>()); break;
-    case DType::boolean: bytes = as_bytes(value.cast<bool>()); break;
+[[noreturn]] void fail_value(const py::object& value, DType dtype) {
+  PyErr_Clear();
+  fail(std::string("fill: ") + py::repr(value).cast<std::string>() + " does not fit " + dtype_name(dtype));
+}
+
+// A Python float is truncated, as a conversion would; what the dtype cannot hold is an error.
+template <class T>
+uint64_t integer_bytes(const py::object& value, DType dtype) {
+  const auto number = py::reinterpret_steal<py::object>(PyNumber_Long(value.ptr()));
+  if (!number) fail_value(value, dtype);
+  const long long wide = PyLong_AsLongLong(number.ptr());
+  if ((wide == -1 && PyErr_Occurred()) || wide != static_cast<long long>(static_cast<T>(wide)))
+    fail_value(value, dtype);
+  return as_bytes(static_cast<T>(wide));
+}
+
+// The element's bytes of a Python number.
+uint64_t number_bytes(const py::object& value, DType dtype) {
+  if (!PyNumber_Check(value.ptr()))
+    fail_type(std::string("fill: expected a number, got ") + Py_TYPE(value.ptr())->tp_name);
+  switch (dtype) {
+    case DType::int64: return integer_bytes<int64_t>(value, dtype);
+    case DType::int32: return integer_bytes<int32_t>(value, dtype);
+    case DType::uint8: return integer_bytes<uint8_t>(value, dtype);
+    case DType::boolean: {
+      const int truth = PyObject_IsTrue(value.ptr());
+      if (truth < 0) throw py::error_already_set();
+      return as_bytes(truth == 1);
+    }
+    default: break;
   }
+  const double number = PyFloat_AsDouble(value.ptr());
+  if (number == -1 && PyErr_Occurred()) fail_value(value, dtype);
+  return dtype == DType::float32 ? as_bytes(static_cast<float>(number)) : as_bytes(number);
+}
+
+void fill_in_place(Array& a, const py::object& value) {
+  const uint64_t bytes = number_bytes(value, a.dtype);
   if (is_dense(a)) {
     Fill params{a.dtype, a.size, bytes, a.data};
-    run(kernels().copy.fill, params, 0.1 * double(a.size));
+    run(kernels().copy.fill, params, kFillCost * double(a.bytes()));
   } else {
     ArrayRef one = new_array(a.dtype, {});
     Fill params{a.dtype, 1, bytes, one->data};
@@ -181,7 +219,39 @@ void fill_in_place(Array& a, const py::object& value) {
   }
 }
 
+// The first byte and the one after the last that the elements of a non-empty array occupy.
+void extent(const Array& a, const char*& begin, const char*& end) {
+  begin = end = a.data;
+  for (int i = 0; i < a.dims; i++) {
+    const int64_t reach = (a.shape[i] - 1) * a.strides[i] * int64_t(item_size(a.dtype));
+    (reach < 0 ? begin : end) += reach;
+  }
+  end += item_size(a.dtype);
+}
+
+void copy_in_place(const ArrayRef& to, const ArrayRef& from) {
+  check_one_place_each(*to, "copy_");
+  mark_written(*to);
+  // a[1:] = a[:-1] means the values before the call
+  copy_into(may_overlap(*to, *from) ? *copy(from, true) : *from, *to);
+}
+
 }  // namespace
+
+bool may_overlap(const Array& a, const Array& b) {
+  if (!a.size || !b.size) return false;
+  const char *a_begin, *a_end, *b_begin, *b_end;
+  extent(a, a_begin, a_end);
+  extent(b, b_begin, b_end);
+  return a_begin < b_end && b_begin < a_end;
+}
+
+void check_one_place_each(const Array& a, const char* op) {
+  for (int i = 0; i < a.dims; i++)
+    if (a.shape[i] > 1 && a.strides[i] == 0)
+      fail(std::string(op) + ": the array of shape " + shape_string(a) +
+           " is an expanded view; several of its elements are one place in memory");
+}
 
 ArrayRef contiguous(const ArrayRef& a) { return a->contiguous ? a : copy(a, false); }
 
@@ -229,10 +299,12 @@ void copy_into(const Array& from, Array& to) {
 void bind_views(py::module_& m) {
   m.def("wrap", [](const ArrayRef& a) { return a; });
   m.def("empty", [](const Shape& shape, DType dtype) {
-    return new_array(dtype, checked_shape(shape).data(), int(shape.size()));
+    check_dims(shape);
+    return new_array(dtype, shape.data(), int(shape.size()));
   });
   m.def("full", [](const Shape& shape, const py::object& value, DType dtype) {
-    ArrayRef a = new_array(dtype, checked_shape(shape).data(), int(shape.size()));
+    check_dims(shape);
+    ArrayRef a = new_array(dtype, shape.data(), int(shape.size()));
     fill_in_place(*a, value);
     return a;
   });
@@ -242,14 +314,12 @@ void bind_views(py::module_& m) {
     return a;
   });
   m.def("fill_", [](const ArrayRef& a, const py::object& value) {
+    check_one_place_each(*a, "fill_");
     mark_written(*a);
     fill_in_place(*a, value);
   });
   m.def("copy", copy, py::arg("array"), py::arg("keep_order") = true);
-  m.def("copy_", [](const ArrayRef& to, const ArrayRef& from) {
-    mark_written(*to);
-    copy_into(*from, *to);
-  });
+  m.def("copy_", copy_in_place);
   m.def("contiguous", [](const ArrayRef& a) { return contiguous(a); });
   m.def("cast", [](const ArrayRef& a, DType dtype) { return cast(a, dtype); });
   m.def("reshape", reshape);

@@ -21,6 +21,7 @@ Status multiply(const Product<T>& x) {
                                x.accumulate, x.bias, 0, x.activation});
   }
   if (x.m <= kVectorPathRows) return multiply_vector(x);
+  if (x.k == 0) return multiply_direct(x, false);  // the packed paths need a term
   const bool small_b = x.n * x.k * kBytes <= 192 * 1024;
   const bool ragged = !kReadsRaggedRows && x.n % lanes<T> != 0;
   const bool pack_b = x.transpose_b || ragged || !small_b || steps_by<T>(x.ldb, 1024);

@@ -14,16 +14,18 @@ void add_terms(const Product<T>& x, int64_t p, int64_t begin, int64_t end) {
     for (int t = 0; t < Terms; t++) factors[i][t] = broadcast(*x.a_at(i, p + t));
   const T* b = x.b_at(p, 0);
   const auto columns = [&](int64_t j, int n) PYNN_LAMBDA {
-    Vec<T> terms[Terms];
+    Vec<T> terms[Terms], sums[Rows];
     PYNN_UNROLL
     for (int t = 0; t < Terms; t++) terms[t] = load(b + t * x.ldb + j, n);
     PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) sums[i] = load(x.c + i * x.ldc + j, n);
+    PYNN_UNROLL
     for (int i = 0; i < Rows; i++) {
-      Vec<T> sum = load(x.c + i * x.ldc + j, n);
       PYNN_UNROLL
-      for (int t = 0; t < Terms; t++) sum = fma(factors[i][t], terms[t], sum);
-      store(x.c + i * x.ldc + j, sum, n);
+      for (int t = 0; t < Terms; t++) sums[i] = fma(factors[i][t], terms[t], sums[i]);
     }
+    PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) store(x.c + i * x.ldc + j, sums[i], n);
   };
   for (; begin + L <= end; begin += L) columns(begin, L);
   if (begin < end) columns(begin, int(end - begin));
@@ -33,7 +35,7 @@ void add_terms(const Product<T>& x, int64_t p, int64_t begin, int64_t end) {
 // stream at the speed of the memory.
 template <class T, int Rows>
 void multiply_by_rows(const Product<T>& x, int64_t begin, int64_t end) {
-  constexpr int L = lanes<T>, kTerms = Rows == 1 ? 8 : Rows == 2 ? 4 : 2;
+  constexpr int L = lanes<T>, kTerms = Rows == 1 ? 8 : 4;
   constexpr int64_t kColumns = 16384 / int64_t(sizeof(T)) / Rows / L * L;
   for (; begin < end; begin += kColumns) {
     const int64_t stop = min_of(end, begin + kColumns);

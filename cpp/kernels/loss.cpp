@@ -52,8 +52,9 @@ template <class T>
 struct Element<ElementLoss::binary_with_logits, T> {
   static constexpr double cost = 0.8;
   PYNN_INLINE static Vec<T> loss(Vec<T> x, Vec<T> t, Vec<T> pos_weight) {
-    const Vec<T> softplus = log1p(exp(-abs(x))) + (x < T(0) ? -x : Vec<T>{});  // log(1 + e^-x)
-    return fma(T(1) - t, x, fma(pos_weight - T(1), t, broadcast(T(1))) * softplus);
+    // (1-t) x + (1 + (pos_weight-1) t) max(-x, 0), without the cancellation below zero
+    const Vec<T> linear = x < T(0) ? -(pos_weight * t) * x : (T(1) - t) * x;
+    return fma(fma(pos_weight - T(1), t, broadcast(T(1))), log1p(exp(-abs(x))), linear);
   }
   PYNN_INLINE static Vec<T> derivative(Vec<T> x, Vec<T> t, Vec<T> pos_weight) {
     const Vec<T> positive = pos_weight * t;

@@ -40,7 +40,7 @@ struct Labels {
 
 template <class T>
 PYNN_INLINE T weight_of(const T* weight, int64_t label) {
-  return label == kIgnored ? T(0) : weight ? weight[label] : T(1);
+  return weight ? weight[label] : T(1);
 }
 
 // The part of the coefficients a_c that is spread over the classes, from a row of probabilities (null for indices):
@@ -81,7 +81,32 @@ Status reduce_rows(const P& p, const T* losses, const T* counts) {
   return Status::ok;
 }
 
-// row(i, &loss, &count) for every row, then the reduction.
+// The loss of a row is total * log(sum) - picked.
+template <class T>
+struct RowTerms {
+  T sum;     // of exp(x - max)
+  T total;   // sum_c a_c
+  T picked;  // sum_c a_c (x_c - max)
+  T count;   // what the row adds to the divisor of a mean
+};
+
+// The losses of at most 16 rows; one vector takes their logarithms.
+template <class T, class Row>
+PYNN_INLINE void group_losses(int64_t begin, int rows, const Row& row, T* losses, T* counts) {
+  T sum[kLanes], total[kLanes], picked[kLanes];
+  for (int r = 0; r < rows; r++) {
+    const RowTerms<T> terms = row(begin + r);
+    sum[r] = terms.sum;
+    total[r] = terms.total;
+    picked[r] = terms.picked;
+    if (counts) counts[begin + r] = terms.count;
+  }
+  auto loss = [](Vec<T> s, Vec<T> t, Vec<T> p) PYNN_LAMBDA { return fma(t, log(s), -p); };
+  const Lanes<T> found = map_lanes(loss, load_lanes(sum, rows), load_lanes(total, rows), load_lanes(picked, rows));
+  store_lanes(losses + begin, found, rows);
+}
+
+// row(i) gives the RowTerms of row i; then the reduction.
 template <class T, class P, class Row>
 PYNN_INLINE Status forward_rows(const P& p, double ns_per_row, const Row& row) {
   T *losses = static_cast<T*>(p.loss), *counts = nullptr;
@@ -91,11 +116,7 @@ PYNN_INLINE Status forward_rows(const P& p, double ns_per_row, const Row& row) {
     counts = losses + p.rows;
   }
   parallel_ranges(p.rows, 1, ns_per_row, [=, &row](int64_t begin, int64_t end) {
-    for (int64_t i = begin; i < end; i++) {
-      T count;
-      row(i, losses[i], count);
-      if (counts) counts[i] = count;
-    }
+    for (int64_t i = begin; i < end; i += kLanes) group_losses(i, int(min_of(kLanes, end - i)), row, losses, counts);
   });
   return reduce_rows(p, losses, counts);
 }
@@ -126,12 +147,12 @@ PYNN_INLINE Spread<T> spread_of(const ClassTarget& target, int64_t classes, doub
           T(1 - smoothing), T(smoothing / double(classes))};
 }
 
-// sum_c a_c (log_sum + max - x_c) over the spread coefficients
+// sum_c a_c (x_c - max) over the spread coefficients
 template <class T>
-PYNN_INLINE T spread_loss(const Spread<T>& spread, const T* x, int64_t classes, const Normalizer<T>& norm) {
-  const Vec<T> max = broadcast(norm.max), log_sum = broadcast(norm.log_sum);
+PYNN_INLINE T spread_picked(const Spread<T>& spread, const T* x, int64_t classes, T row_max) {
+  const Vec<T> max = broadcast(row_max);
   return sum_range<T>(0, classes, [=](int64_t i, int n) PYNN_LAMBDA {
-    auto term = [=](Vec<T> v, Vec<T> a) PYNN_LAMBDA { return a * (log_sum - (v - max)); };
+    auto term = [=](Vec<T> v, Vec<T> a) PYNN_LAMBDA { return a * (v - max); };
     return first_lanes(map_lanes(term, load_lanes(x + i, n), spread(i, n)), n);
   });
 }
@@ -142,18 +163,19 @@ Status index_forward(const CrossEntropyForward& p) {
   const T *x = static_cast<const T*>(p.x), *weight = static_cast<const T*>(p.target.weight);
   T* probabilities = static_cast<T*>(p.probabilities);
   const Spread<T> spread = spread_of<T>(p.target, classes, p.label_smoothing, false);
+  const T smoothed = spread.smooth == T(0) ? T(0) : sum_range<T>(0, classes, spread);
   int out_of_range = 0;
   const Labels labels(p.target, classes, &out_of_range);
   const double cost = kRowCost + kForwardCost * double(classes);
-  const Status status = forward_rows<T>(p, cost, [=](int64_t i, T& loss, T& count) PYNN_LAMBDA {
+  const Status status = forward_rows<T>(p, cost, [=](int64_t i) PYNN_LAMBDA -> RowTerms<T> {
     const T* row = x + i * classes;
     const int64_t label = labels[i];
     const Normalizer<T> norm = softmax_row(row, classes, probabilities ? probabilities + i * classes : nullptr);
-    count = weight_of(weight, label);
-    loss = T(0);
-    if (label == kIgnored) return;
-    loss = count * (norm.log_sum - (row[label] - norm.max));
-    if (spread.smooth != T(0)) loss = fma(spread.keep, loss, spread_loss(spread, row, classes, norm));
+    if (label == kIgnored) return {T(1), T(0), T(0), T(0)};
+    const T own = weight_of(weight, label);
+    RowTerms<T> terms = {norm.sum, spread.keep * own + smoothed, spread.keep * own * (row[label] - norm.max), own};
+    if (spread.smooth != T(0)) terms.picked += spread_picked(spread, row, classes, norm.max);
+    return terms;
   });
   return out_of_range ? Status::index_out_of_range : status;
 }
@@ -165,13 +187,12 @@ Status probability_forward(const CrossEntropyForward& p) {
   T* probabilities = static_cast<T*>(p.probabilities);
   const Spread<T> spread = spread_of<T>(p.target, classes, p.label_smoothing, true);
   const double cost = kRowCost + 2 * kForwardCost * double(classes);
-  return forward_rows<T>(p, cost, [=](int64_t i, T& loss, T& count) PYNN_LAMBDA {
+  return forward_rows<T>(p, cost, [=](int64_t i) PYNN_LAMBDA -> RowTerms<T> {
     const T* row = x + i * classes;
     const Normalizer<T> norm = softmax_row(row, classes, probabilities ? probabilities + i * classes : nullptr);
     Spread<T> here = spread;
     here.probabilities += i * classes;
-    loss = spread_loss(here, row, classes, norm);
-    count = T(1);
+    return {norm.sum, sum_range<T>(0, classes, here), spread_picked(here, row, classes, norm.max), T(1)};
   });
 }
 
@@ -244,10 +265,11 @@ Status nll_forward_typed(const NllForward& p) {
   const T *x = static_cast<const T*>(p.x), *weight = static_cast<const T*>(p.target.weight);
   int out_of_range = 0;
   const Labels labels(p.target, classes, &out_of_range);
-  const Status status = forward_rows<T>(p, kRowCost, [=](int64_t i, T& loss, T& count) PYNN_LAMBDA {
+  const Status status = forward_rows<T>(p, kRowCost, [=](int64_t i) PYNN_LAMBDA -> RowTerms<T> {
     const int64_t label = labels[i];
-    count = weight_of(weight, label);
-    loss = label == kIgnored ? T(0) : -count * x[i * classes + label];
+    if (label == kIgnored) return {T(1), T(0), T(0), T(0)};
+    const T own = weight_of(weight, label);
+    return {T(1), T(0), own * x[i * classes + label], own};
   });
   return out_of_range ? Status::index_out_of_range : status;
 }

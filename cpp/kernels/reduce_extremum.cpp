@@ -28,34 +28,33 @@ PYNN_INLINE T neutral() {
 // Whether x is a better extremum than y, for scalars and vectors; NaN beats every number.
 template <bool smallest, class V>
 PYNN_INLINE auto beats(V x, V y) {
-  return (smallest ? x < y : x > y) | ((x != x) & (y == y));
+  return (!(smallest ? x >= y : x <= y)) & (y == y);
 }
 
+// The better of two where neither is NaN: one instruction. Of -0 and 0 it is y.
 template <bool smallest>
 struct Better {
   template <class V>
   PYNN_INLINE V operator()(V x, V y) const {
-    return beats<smallest>(y, x) ? y : x;
+    return (smallest ? x < y : x > y) ? x : y;
   }
 };
 
-// The best of x[0 .. n-1], n >= 1: in 4 x 16 lanes whatever the instruction set, so that even of -0 and 0 the same
-// wins.
-template <class T, bool smallest>
-T best_of(const T* x, int64_t n) {
-  constexpr Better<smallest> better;
-  const T fill = neutral<T, smallest>();
-  Lanes<T> best[kChains];
-  PYNN_UNROLL
-  for (int c = 0; c < kChains; c++) best[c] = broadcast_lanes(fill);
-  int64_t i = 0;
-  for (; i + kChains * kLanes <= n; i += kChains * kLanes) {
-    PYNN_UNROLL
-    for (int c = 0; c < kChains; c++) best[c] = map_lanes(better, best[c], load_lanes(x + i + c * kLanes));
-  }
-  for (; i + kLanes <= n; i += kLanes) best[0] = map_lanes(better, best[0], load_lanes(x + i));
-  if (i < n) best[0] = map_lanes(better, best[0], load_lanes(x + i, int(n - i), fill));
-  return fold(map_lanes(better, map_lanes(better, best[0], best[1]), map_lanes(better, best[2], best[3])), better);
+// The lanes of a mask as bytes in two words, in their order: 255 where true.
+struct MaskBytes {
+  uint64_t words[2] = {};
+};
+template <class T>
+PYNN_INLINE MaskBytes mask_bytes(Mask<T> mask) {
+  const auto narrow = __builtin_convertvector(mask, Narrow<int8_t, lanes<T>>);
+  MaskBytes bytes;
+  __builtin_memcpy(bytes.words, &narrow, lanes<T>);
+  return bytes;
+}
+template <class T>
+PYNN_INLINE bool any(Mask<T> mask) {
+  const MaskBytes bytes = mask_bytes<T>(mask);
+  return bytes.words[0] | bytes.words[1];
 }
 
 // The first place of `value` in x[0 .. n-1], where it is; any NaN is the place of NaN.
@@ -65,13 +64,42 @@ int64_t place_of(T value, const T* x, int64_t n) {
   const Vec<T> wanted = broadcast(value);
   for (int64_t i = 0; i < n; i += L) {
     const Vec<T> v = i + L <= n ? load(x + i) : load(x + i, int(n - i));
-    const auto found = __builtin_convertvector((v == wanted) | ((v != v) & (wanted != wanted)), Narrow<int8_t, L>);
-    uint64_t bytes[2] = {};
-    __builtin_memcpy(bytes, &found, L);
-    if (bytes[0]) return i + __builtin_ctzll(bytes[0]) / 8;
-    if (bytes[1]) return i + 8 + __builtin_ctzll(bytes[1]) / 8;
+    const MaskBytes found = mask_bytes<T>((v == wanted) | ((v != v) & (wanted != wanted)));
+    if (found.words[0]) return i + __builtin_ctzll(found.words[0]) / 8;
+    if (found.words[1]) return i + 8 + __builtin_ctzll(found.words[1]) / 8;
   }
   return 0;
+}
+
+// The best of x[0 .. n-1], n >= 1: in 4 x 16 lanes whatever the instruction set, so that even of -0 and 0 the same
+// wins. NaN is looked for beside, which costs half of carrying it through every comparison.
+template <class T, bool smallest>
+T best_of(const T* x, int64_t n) {
+  constexpr Better<smallest> better;
+  const T fill = neutral<T, smallest>();
+  Lanes<T> best[kChains];
+  Mask<T> is_nan{};
+  const auto take = [&](Lanes<T>& to, const Lanes<T>& v) PYNN_LAMBDA {
+    to = map_lanes(better, v, to);
+    PYNN_UNROLL
+    for (int k = 0; k < v.vectors; k++) is_nan |= v.v[k] != v.v[k];
+  };
+  best[0] = broadcast_lanes(fill);
+  int64_t i = 0;
+  if (n >= kChains * kLanes) {
+    PYNN_UNROLL
+    for (int c = 1; c < kChains; c++) best[c] = best[0];
+    for (; i + kChains * kLanes <= n; i += kChains * kLanes) {
+      PYNN_UNROLL
+      for (int c = 0; c < kChains; c++) take(best[c], load_lanes(x + i + c * kLanes));
+    }
+    best[0] = map_lanes(better, map_lanes(better, best[0], best[1]), map_lanes(better, best[2], best[3]));
+  }
+  for (; i + kLanes <= n; i += kLanes) take(best[0], load_lanes(x + i));
+  if (i < n) take(best[0], load_lanes(x + i, int(n - i), fill));
+  if (any<T>(is_nan)) [[unlikely]]
+    return x[place_of(T(__builtin_nanf("")), x, n)];
+  return fold(best[0], better);
 }
 
 template <class T>
@@ -97,25 +125,47 @@ void best_of_row(const T* x, int64_t begin, int64_t end, Best<T> to) {
   }
 }
 
-// The same for `columns` neighbouring columns, a vector at a time. Places count from `begin`, so they fit a lane.
+// The same for `vectors` vectors of neighbouring columns, the last of them with n columns. Places count from `begin`,
+// so they fit a lane.
+template <class T, bool smallest, bool indexed, int vectors>
+PYNN_INLINE void best_of_strip(const T* x, int64_t stride, int64_t begin, int64_t end, int n, Best<T> to) {
+  constexpr int L = lanes<T>;
+  const auto load_columns = [=](const T* p, int k)
+                                PYNN_LAMBDA { return n == L ? load(p + k * L) : load(p + k * L, n); };
+  Vec<T> best[vectors];
+  Mask<T> place[vectors];
+  x += begin * stride;
+  PYNN_UNROLL
+  for (int k = 0; k < vectors; k++) {
+    best[k] = load_columns(x, k);
+    place[k] = Mask<T>{};
+  }
+  for (int32_t i = 1; i < end - begin; i++) {
+    x += stride;
+    PYNN_UNROLL
+    for (int k = 0; k < vectors; k++) {
+      const Vec<T> v = load_columns(x, k);
+      const Mask<T> better = beats<smallest>(v, best[k]);
+      best[k] = better ? v : best[k];
+      if constexpr (indexed) place[k] = better ? Mask<T>{} + i : place[k];
+    }
+  }
+  for (int k = 0; k < vectors; k++) {
+    store(to.value + k * L, best[k], n);
+    if constexpr (indexed)
+      for (int lane = 0; lane < n; lane++) to.index[k * L + lane] = begin + place[k][lane];
+  }
+}
+
 template <class T, bool smallest, bool indexed>
 void best_of_columns(const T* x, int64_t stride, int64_t begin, int64_t end, int64_t columns, Best<T> to) {
-  for (int64_t j = 0; j < columns; j += lanes<T>) {
-    const int n = int(min_of(lanes<T>, columns - j));
-    const T* p = x + begin * stride + j;
-    Vec<T> best = n == lanes<T> ? load(p) : load(p, n);
-    Mask<T> place{};
-    for (int32_t i = 1; i < end - begin; i++) {
-      p += stride;
-      const Vec<T> v = n == lanes<T> ? load(p) : load(p, n);
-      const Mask<T> better = beats<smallest>(v, best);
-      best = better ? v : best;
-      if constexpr (indexed) place = better ? Mask<T>{} + i : place;
-    }
-    store(to.value + j, best, n);
-    if constexpr (indexed)
-      for (int k = 0; k < n; k++) to.index[j + k] = begin + place[k];
-  }
+  constexpr int L = lanes<T>;
+  int64_t j = 0;
+  const auto from = [&] { return Best<T>{to.value + j, indexed ? to.index + j : nullptr}; };
+  for (; j + kChains * L <= columns; j += kChains * L)
+    best_of_strip<T, smallest, indexed, kChains>(x + j, stride, begin, end, L, from());
+  for (; j < columns; j += L)
+    best_of_strip<T, smallest, indexed, 1>(x + j, stride, begin, end, int(min_of(L, columns - j)), from());
 }
 
 // Tasks are chunks of terms; of chunks that are equally good the first wins.

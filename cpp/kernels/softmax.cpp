@@ -10,15 +10,41 @@ namespace {
 constexpr double kRowCost = 10, kForwardCost = 0.5, kBackwardCost = 0.25;
 
 template <class T>
-void log_softmax_row(const T* x, int64_t classes, T* y) {
+void softmax_rows(const T* x, int64_t rows, int64_t classes, T* y) {
+  for (int64_t i = 0; i < rows; i++) softmax_row(x + i * classes, classes, y + i * classes);
+}
+
+// At most 16 rows of at most 16 classes: one vector takes the logarithms of their sums. In between, rows wait in
+// whole vectors: a masked load of y would stall on the masked store of the row before it.
+template <class T>
+void short_log_softmax(const T* x, int rows, int64_t classes, T* y) {
+  alignas(kVectorBytes) T shifted[kLanes * kLanes], sum[kLanes];
+  for (int r = 0; r < rows; r++) {
+    const ShortRow<T> row(x + r * classes, int(classes));
+    store_lanes(shifted + r * kLanes, row.shifted);
+    sum[r] = row.sum;
+  }
+  store_lanes(sum, map_lanes([](Vec<T> v) PYNN_LAMBDA { return log(v); }, load_lanes(sum, rows)));
+  for (int r = 0; r < rows; r++) {
+    const Vec<T> log_sum = broadcast(sum[r]);
+    auto result = [=](Vec<T> v) PYNN_LAMBDA { return v - log_sum; };
+    store_lanes(y + r * classes, map_lanes(result, load_lanes(shifted + r * kLanes)), int(classes));
+  }
+}
+
+template <class T>
+void log_softmax_rows(const T* x, int64_t rows, int64_t classes, T* y) {
   if (classes <= kLanes) {
-    store_lanes(y, ShortRow<T>(x, int(classes)).log_softmax(), int(classes));
+    for (int64_t i = 0; i < rows; i += kLanes)
+      short_log_softmax(x + i * classes, int(min_of(kLanes, rows - i)), classes, y + i * classes);
     return;
   }
-  const Normalizer<T> n = softmax_row<T>(x, classes, nullptr);
-  const Vec<T> max = broadcast(n.max), log_sum = broadcast(n.log_sum);
-  map_range<T>(
-      0, classes, [=](Vec<T> v) PYNN_LAMBDA { return v - max - log_sum; }, y, x);
+  for (int64_t i = 0; i < rows * classes; i += classes) {
+    const Normalizer<T> n = softmax_row<T>(x + i, classes, nullptr);
+    const Vec<T> max = broadcast(n.max), log_sum = log(broadcast(n.sum));
+    map_range<T>(
+        0, classes, [=](Vec<T> v) PYNN_LAMBDA { return v - max - log_sum; }, y + i, x + i);
+  }
 }
 
 template <class T>
@@ -46,12 +72,12 @@ Status forward_typed(const SoftmaxForward& p) {
   const int64_t classes = p.classes;
   const bool logarithm = p.kind == SoftmaxKind::log_softmax;
   parallel_ranges(p.rows, 1, kRowCost + kForwardCost * double(classes), [=](int64_t begin, int64_t end) {
-    for (int64_t i = begin * classes; i < end * classes; i += classes) {
-      if (logarithm)
-        log_softmax_row(x + i, classes, y + i);
-      else
-        softmax_row(x + i, classes, y + i);
-    }
+    const T* from = x + begin * classes;
+    T* to = y + begin * classes;
+    if (logarithm)
+      log_softmax_rows(from, end - begin, classes, to);
+    else
+      softmax_rows(from, end - begin, classes, to);
   });
   return Status::ok;
 }

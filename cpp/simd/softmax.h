@@ -14,11 +14,6 @@ struct Max {
   }
 };
 
-template <class T>
-PYNN_INLINE T log_of(T x) {
-  return log(broadcast(x))[0];
-}
-
 // A row of at most 16 classes stays in registers.
 template <class T>
 struct ShortRow {
@@ -36,10 +31,6 @@ struct ShortRow {
   PYNN_INLINE Lanes<T> softmax() const {
     const Vec<T> scale = broadcast(T(1) / sum);
     return map_lanes([=](Vec<T> v) PYNN_LAMBDA { return v * scale; }, exponential);
-  }
-  PYNN_INLINE Lanes<T> log_softmax() const {
-    const Vec<T> log_sum = log(broadcast(sum));
-    return map_lanes([=](Vec<T> v) PYNN_LAMBDA { return v - log_sum; }, shifted);
   }
 };
 
@@ -75,7 +66,7 @@ PYNN_INLINE T row_exponentials(const T* x, int64_t classes, T max, T* y) {
 
 template <class T>
 struct Normalizer {
-  T max, log_sum;  // log softmax(x) = x - max - log_sum
+  T max, sum;  // softmax(x) = exp(x - max) / sum
 };
 
 // Writes softmax(x) to y unless that is null.
@@ -84,7 +75,7 @@ PYNN_INLINE Normalizer<T> softmax_row(const T* x, int64_t classes, T* y) {
   if (classes <= kLanes) {
     const ShortRow<T> row(x, int(classes));
     if (y) store_lanes(y, row.softmax(), int(classes));
-    return {row.max, log_of(row.sum)};
+    return {row.max, row.sum};
   }
   const T max = row_max(x, classes);
   const T sum = row_exponentials(x, classes, max, y);
@@ -93,7 +84,7 @@ PYNN_INLINE Normalizer<T> softmax_row(const T* x, int64_t classes, T* y) {
     map_range<T>(
         0, classes, [=](Vec<T> v) PYNN_LAMBDA { return v * scale; }, y, y);
   }
-  return {max, log_of(sum)};
+  return {max, sum};
 }
 
 }  // namespace pynn::PYNN_ISA

@@ -1,15 +1,44 @@
 """Every op of the library as a function of tensors."""
 
 from .activation import relu, sigmoid, step, tanh
-from .elementwise import .loss, abs, add, binary_cross_entropy, binary_cross_entropy_with_logits, cross_entropy, div, eq, exp, from, ge, gt, half_sse_loss, import, l1_loss, le, log, lt, maximum, minimum, mse_loss, mul, ne, neg, nll_loss, pow, sqrt, square, sub
+from .elementwise import (
+    abs,
+    add,
+    div,
+    eq,
+    exp,
+    ge,
+    gt,
+    le,
+    log,
+    lt,
+    maximum,
+    minimum,
+    mul,
+    ne,
+    neg,
+    pow,
+    sqrt,
+    square,
+    sub,
+)
+from .gather import gather_rows
 from .gemm import matmul
 from .linear import linear
+from .loss import (
+    binary_cross_entropy,
+    binary_cross_entropy_with_logits,
+    cross_entropy,
+    half_sse_loss,
+    l1_loss,
+    mse_loss,
+    nll_loss,
+)
 from .reduce import amax, amin, argmax, argmin, max, mean, min, sum
 from .softmax import log_softmax, softmax
 from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
 __all__ = [
-    ".loss",
     "abs",
     "add",
     "amax",
@@ -27,11 +56,10 @@ __all__ = [
     "exp",
     "expand",
     "flatten",
-    "from",
+    "gather_rows",
     "ge",
     "gt",
     "half_sse_loss",
-    "import",
     "index",
     "l1_loss",
     "le",

@@ -87,7 +87,7 @@ CASES = [
         reference.matmul,
         lambda rng, n: (rng.standard_normal((n, 1, 5, 9)), rng.standard_normal((3, 9, 4))),
         bound=bound,
-        differentiable=(0, 1),
+        differentiable=(0, 1) if hasattr(_core, "sum") else (),  # the gradient of a broadcast operand is a sum
         large=300,
     ),
 ]
@@ -288,7 +288,7 @@ def test_vectors_and_gradients():
         a, b = rng.standard_normal(shape_a), rng.standard_normal(shape_b)
         np.testing.assert_allclose(ops.matmul(a, b).numpy(), np.matmul(a, b))
         if len(shape_b) == 3 and not hasattr(_core, "sum"):
-            continue  # the gradient of a broadcast operand is a sum over the batch
+            continue
         tensors = [pynn.tensor(a, requires_grad=True), pynn.tensor(b, requires_grad=True)]
         pynn.autograd.gradcheck(ops.matmul, tensors)
     zero = ops.matmul(np.zeros(0, np.float32), np.zeros((0, 3), np.float32))

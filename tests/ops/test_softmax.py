@@ -1,8 +1,8 @@
 import numpy as np
 import pytest
-from opcase import OpCase, isa, same_bits, suite
 
 import pynn
+from opcase import OpCase, isa, same_bits, suite
 from pynn import _core, ops
 from pynn.reference import softmax as reference
 
