@@ -4,9 +4,9 @@ import pickle
 
 import numpy as np
 import pytest
-from opcase import THREADS, isa
 
 import pynn
+from opcase import THREADS, isa
 from pynn import _core, nn, optim
 from pynn.reference import optimizer as reference
 
