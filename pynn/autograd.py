@@ -42,6 +42,15 @@ class Node:
         self.versions = [a.version for a in saved]
 
 
+def is_recorded(*tensors: Any) -> bool:
+    """Whether an op on these tensors (None among them) goes on the tape."""
+    if _flags.grad:
+        for t in tensors:
+            if t is not None and t.requires_grad:
+                return True
+    return False
+
+
 def _edge(tensor: Any) -> Any:
     """What the walk needs of an input: its node, the leaf itself, or None where no gradient is wanted."""
     if tensor is None or not tensor.requires_grad:

@@ -29,7 +29,8 @@ def gemm(
     a (..., m, k), b (..., k, n), bias (n,); transposed views cost no copy. With `accumulate` the product is added to
     `out`.
     """
-    return np.asarray(_core.gemm(a, b, bias, activation, out, accumulate))
+    result = _core.gemm(a, b, bias, activation, out, accumulate)
+    return np.asarray(result) if out is None else out
 
 
 def add(a: Any, b: Any) -> np.ndarray:

@@ -429,12 +429,9 @@ def record(name: str, array: Array, inputs: tuple, backward: Any, saved: tuple =
     """
     out = _new(Tensor)
     out._array = array
-    if autograd.is_grad_enabled():
-        for t in inputs:
-            if t is not None and t.requires_grad:
-                out.requires_grad = True
-                out._node = autograd.Node(name, backward, inputs, saved)
-                break
+    if autograd.is_recorded(*inputs):
+        out.requires_grad = True
+        out._node = autograd.Node(name, backward, inputs, saved)
     return out
 
 

@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _core
 from .._core import Array
+from ..autograd import is_recorded
 from ..tensor import Tensor, as_tensor, record
 
 
@@ -31,6 +32,9 @@ def matmul(input: Any, other: Any) -> Tensor:
     if a.ndim == 1 or b.ndim == 1:
         rows, columns = shape[-2:-1] if a.ndim > 1 else (), shape[-1:] if b.ndim > 1 else ()
         out = _core.reshape(out, (*shape[:-2], *rows, *columns))
+
+    if not is_recorded(a, b):
+        return Tensor._wrap(out)
 
     # Each gradient reads the other operand; nothing is kept for one that nobody wants.
     saved_left = left if b.requires_grad else None

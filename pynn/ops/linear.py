@@ -7,6 +7,7 @@ from typing import Any
 
 from .. import _core
 from .._core import Array
+from ..autograd import is_recorded
 from ..tensor import Tensor, as_tensor, record
 
 
@@ -31,6 +32,9 @@ def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") 
     y = _core.gemm(matrix, w._array, bias_array, activation, None, False, False, True, "linear")
     if x.ndim == 1:
         y = _core.reshape(y, w.shape[:1])
+
+    if not is_recorded(x, w, b):
+        return Tensor._wrap(y)
 
     # Each gradient reads the other operand; nothing is kept for one that nobody wants.
     saved_weight = w._array if x.requires_grad else None
