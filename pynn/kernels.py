@@ -1,7 +1,7 @@
 """The raw kernels on NumPy arrays, for embedding and benchmarks: no tensors, no tape.
 
-Arguments are ndarrays (or anything with the buffer protocol), read without a copy; results are ndarrays that view pynn's
-own memory. Shapes, dtypes and errors are those of the op of the same name in `pynn.ops`.
+Arguments are ndarrays (or anything with the buffer protocol), read without a copy; results are ndarrays that view
+pynn's own memory. Shapes, dtypes and errors are those of the op of the same name in `pynn.ops`.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ def gemm(
 ) -> np.ndarray:
     """activation(a b + bias) over the last two axes; the axes before them broadcast.
 
-    a (..., m, k), b (..., k, n), bias (n,); transposed views cost no copy. With `accumulate` the product is added to `out`.
+    a (..., m, k), b (..., k, n), bias (n,); transposed views cost no copy. With `accumulate` the product is added to
+    `out`.
     """
     return np.asarray(_core.gemm(a, b, bias, activation, out, accumulate))
 

@@ -287,7 +287,8 @@ std::pair<const char*, const char*> extent(const Array& a) {
 void in_place(const BinaryOp& op, const ArrayRef& y, Operand b, const py::object& alpha) {
   check_writable(*y, op.name, "input");
   for (int i = 0; i < y->dims; i++)
-    if (y->size > 1 && y->shape[i] > 1 && y->strides[i] == 0) fail(std::string(op.name) + ": in-place into an expanded array");
+    if (y->size > 1 && y->shape[i] > 1 && y->strides[i] == 0)
+      fail(std::string(op.name) + ": in-place into an expanded array");
   if (op.plain == Arithmetic::div) check_float(*y, op.name, "input");
   if (b.array) {
     check_same_dtype(*y, *b.array, op.name, "input and other");

@@ -19,4 +19,4 @@ for _ in range(3):
 with pynn.no_grad():
     probabilities: np.ndarray = pynn.softmax(model(x), 1).numpy()
 rows: int = probabilities.shape[0]
-state: dict[str, pynn.Tensor] = model.state_dict()
+state: dict[str, np.ndarray] = model.state_dict()
