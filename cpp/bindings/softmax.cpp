@@ -7,12 +7,7 @@ namespace {
 
 constexpr double kRowCost = 10, kElementCost = 0.5;  // ns, as in the kernel
 
-SoftmaxKind softmax_kind(const std::string& name) {
-  if (name == "softmax") return SoftmaxKind::softmax;
-  if (name == "log_softmax") return SoftmaxKind::log_softmax;
-  fail("softmax: expected 'softmax' or 'log_softmax', got '" + name + "'");
-}
-
+const char* forward_name(SoftmaxKind kind) { return kind == SoftmaxKind::softmax ? "softmax" : "log_softmax"; }
 const char* backward_name(SoftmaxKind kind) {
   return kind == SoftmaxKind::softmax ? "softmax_backward" : "log_softmax_backward";
 }
@@ -21,10 +16,11 @@ int64_t last_size(const Array& a) { return a.dims ? a.shape[a.dims - 1] : 1; }
 int64_t row_count(const Array& a) { return a.size ? a.size / last_size(a) : 0; }
 double cost(const Array& a) { return kRowCost * double(row_count(a)) + kElementCost * double(a.size); }
 
-ArrayRef forward(const ArrayRef& input, int64_t dim, const std::string& kind_name) {
-  const SoftmaxKind kind = softmax_kind(kind_name);
-  check_float(*input, kind_name.c_str(), "input");
-  const int axis = normalize_axis(dim, input->dims, kind_name.c_str()), last = input->dims ? input->dims - 1 : 0;
+template <SoftmaxKind kind>
+ArrayRef forward(const ArrayRef& input, int64_t dim) {
+  const char* name = forward_name(kind);
+  check_float(*input, name, "input");
+  const int axis = normalize_axis(dim, input->dims, name), last = input->dims ? input->dims - 1 : 0;
   const ArrayRef x = contiguous(move_axis(input, axis, last));
   ArrayRef y = new_like(*x);
   SoftmaxForward params{kind, x->dtype, row_count(*x), last_size(*x), x->data, y->data};
@@ -32,8 +28,8 @@ ArrayRef forward(const ArrayRef& input, int64_t dim, const std::string& kind_nam
   return move_axis(y, last, axis);
 }
 
-ArrayRef backward(const ArrayRef& grad, const ArrayRef& output, int64_t dim, const std::string& kind_name) {
-  const SoftmaxKind kind = softmax_kind(kind_name);
+template <SoftmaxKind kind>
+ArrayRef backward(const ArrayRef& grad, const ArrayRef& output, int64_t dim) {
   const char* name = backward_name(kind);
   check_float(*grad, name, "grad");
   check_same_dtype(*grad, *output, name, "grad and output");
@@ -49,8 +45,10 @@ ArrayRef backward(const ArrayRef& grad, const ArrayRef& output, int64_t dim, con
 }  // namespace
 
 void bind_softmax(py::module_& m) {
-  m.def("softmax", forward);
-  m.def("softmax_backward", backward);
+  m.def("softmax", forward<SoftmaxKind::softmax>);
+  m.def("softmax_backward", backward<SoftmaxKind::softmax>);
+  m.def("log_softmax", forward<SoftmaxKind::log_softmax>);
+  m.def("log_softmax_backward", backward<SoftmaxKind::log_softmax>);
 }
 
 }  // namespace pynn

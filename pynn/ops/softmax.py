@@ -8,21 +8,19 @@ from .. import _core
 from ..tensor import Tensor, as_tensor, record
 
 
-def _softmax(input: Any, dim: int, kind: str) -> Tensor:
-    x = as_tensor(input)
-    y = _core.softmax(x._array, dim, kind)
-    return record(kind, y, (x,), lambda grad: (_core.softmax_backward(grad, y, dim, kind),), saved=(y,))
-
-
 def softmax(input: Any, dim: int) -> Tensor:
     """exp(x) / sum(exp(x)) along the axis `dim`, after subtracting the largest x: no input overflows.
 
     float32 or float64, any shape; a slice that holds NaN or +inf, or nothing but -inf, gives NaN. TypeError for other
     dtypes, IndexError for a `dim` out of range. (Bridle 1990.)
     """
-    return _softmax(input, dim, "softmax")
+    x = as_tensor(input)
+    y = _core.softmax(x._array, dim)
+    return record("softmax", y, (x,), lambda grad: (_core.softmax_backward(grad, y, dim),), saved=(y,))
 
 
 def log_softmax(input: Any, dim: int) -> Tensor:
     """log(softmax(input, dim)), without the loss of digits of taking the logarithm afterwards; arguments as there."""
-    return _softmax(input, dim, "log_softmax")
+    x = as_tensor(input)
+    y = _core.log_softmax(x._array, dim)
+    return record("log_softmax", y, (x,), lambda grad: (_core.log_softmax_backward(grad, y, dim),), saved=(y,))
