@@ -184,7 +184,9 @@ def mnist_mlp_correct(mnist, seed):
     for parameter in model.parameters():
         nn.init.trunc_normal_(parameter)
     optimizer = pynn.optim.SGD(model.parameters(), lr=0.05)
-    loader = pynn.data.Loader(mnist.train_images, mnist.train_labels, batch_size=128, seed=seed, drop_last=True)
+    # The deck's loader keeps the first 5,000 training images for validation.
+    images, labels = mnist.train_images[5000:], mnist.train_labels[5000:]
+    loader = pynn.data.Loader(images, labels, batch_size=128, seed=seed, drop_last=True)
     one_hot = np.eye(10, dtype=np.float32)
     step = 0
     while step < 10_000:
