@@ -37,7 +37,9 @@ class Node:
         self.order = _next_order()
         self.name = name
         self.backward: Callable | None = backward
-        self.inputs = [_edge(t) for t in inputs]
+        self.inputs: list | None = [
+            None if t is None or not t.requires_grad else t._node or t for t in inputs
+        ]  # of each: its node, the leaf itself, or None where no gradient is wanted
         self.saved = saved
         self.versions = [a.version for a in saved]
 
@@ -51,17 +53,10 @@ def is_recorded(*tensors: Any) -> bool:
     return False
 
 
-def _edge(tensor: Any) -> Any:
-    """What the walk needs of an input: its node, the leaf itself, or None where no gradient is wanted."""
-    if tensor is None or not tensor.requires_grad:
-        return None
-    return tensor._node or tensor
-
-
 def run_backward(tensor: Any, gradient: Any, retain_graph: bool) -> None:
     """Walk the tape from `tensor`, newest node first, adding to the `.grad` of every leaf it reaches."""
-    node = _edge(tensor)
-    if node is tensor:
+    node = tensor._node
+    if node is None:
         _accumulate(tensor, gradient)
         return
     grads = {node: gradient}

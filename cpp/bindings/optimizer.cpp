@@ -20,7 +20,7 @@ Arrays arrays(const py::list& list) {
   return result;
 }
 
-// The parameters of one call: dense, of one dtype, each operand in its parameter's memory order.
+// The parameters of one call: dense, each operand of its parameter's dtype and memory order.
 struct Lists {
   const char* op;
   Arrays values, grads;
@@ -36,7 +36,6 @@ struct Lists {
     for (size_t i = 0; i < values.size(); i++) {
       check_float(*values[i], op, "a parameter");
       if (!is_dense(*values[i])) fail(std::string(op) + ": expected dense parameters, got a strided view");
-      check_same_dtype(*values[0], *values[i], op, "the parameters of one call");
       grads[i] = in_order_of(*values[i], grads[i]);
       for (const Arrays& state : states)
         if (!state.empty()) check_state(*values[i], *state[i]);
@@ -68,14 +67,14 @@ struct Lists {
     if (!same_layout(value, state)) fail(std::string(op) + ": expected states in the memory order of their parameters");
   }
 
-  // launch(first, count) over groups of at most kMaxTensors; gives the number of elements of each.
+  // launch(first, count, nanoseconds) over groups of one dtype and at most kMaxTensors parameters.
   template <class Launch>
   void in_groups(Launch&& launch) const {
-    for (size_t first = 0; first < values.size(); first += kMaxTensors) {
-      const size_t count = std::min(values.size() - first, size_t(kMaxTensors));
+    for (size_t first = 0, end = 0; first < values.size(); first = end) {
       double elements = 0;
-      for (size_t i = first; i < first + count; i++) elements += double(values[i]->size);
-      launch(first, int(count), kCost * elements);
+      for (; end < values.size() && end < first + kMaxTensors && values[end]->dtype == values[first]->dtype; end++)
+        elements += double(values[end]->size);
+      launch(first, int(end - first), kCost * elements);
     }
   }
 };

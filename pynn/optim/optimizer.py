@@ -62,13 +62,8 @@ class Optimizer:
                 loss = closure()
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
-            if not parameters:
-                continue
-            if len({p.dtype for p in parameters}) == 1:
+            if parameters:
                 self._update(group, parameters)
-            else:
-                for dtype in {p.dtype for p in parameters}:
-                    self._update(group, [p for p in parameters if p.dtype == dtype])
         return loss
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:

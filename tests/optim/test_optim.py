@@ -130,6 +130,16 @@ def test_more_tensors_than_a_launch_takes(optimizer_class):
         assert abs(p.item() - (i - 0.5)) <= 1e-4
 
 
+@pytest.mark.parametrize("optimizer_class", OPTIMIZERS)
+def test_float32_and_float64_in_one_group(optimizer_class):
+    parameters = [pynn.tensor(np.ones(3, d), requires_grad=True) for d in (np.float32, np.float64, np.float32)]
+    for p in parameters:
+        p.grad = pynn.ones(3, dtype=p.dtype)
+    optimizer_class(parameters, lr=0.5, weight_decay=0.0).step()
+    for p in parameters:
+        np.testing.assert_allclose(p.detach().numpy(), 0.5, atol=1e-6)
+
+
 @pytest.mark.parametrize("name", ["Adam", "AdamW"])
 def test_a_parameter_without_gradient_waits(name):
     torch = pytest.importorskip("torch", reason="PyTorch is not installed")
