@@ -279,6 +279,12 @@ def test_in_place_alpha_and_errors():
         _core.add_(y, np.ones(3))
     with pytest.raises(ValueError, match="expanded"):
         _core.add_(_core.expand(np.zeros(1, np.float32), (3,)), y)
+    yes = np.array([True, False])
+    for number in (0.5, 2):  # the result would be wider than the array
+        with pytest.raises(TypeError, match="expected True or False"):
+            _core.mul_(yes, number)
+    _core.add_(yes, True)
+    np.testing.assert_array_equal(yes, [True, True])
     y.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         _core.add_(y, np.ones(3, np.float32))
