@@ -26,10 +26,11 @@ ArrayRef forward(const ArrayRef& given, Activation kind) {
   return y;
 }
 
-ArrayRef backward(const ArrayRef& given, const ArrayRef& y, Activation kind) {
+ArrayRef backward(const ArrayRef& given, const ArrayRef& output, Activation kind) {
   check_float(*given, "activation_backward", "grad");
-  check_same_dtype(*given, *y, "activation_backward", "grad and output");
-  check_same_shape(*given, *y, "activation_backward", "grad and output");
+  check_same_dtype(*given, *output, "activation_backward", "grad and output");
+  check_same_shape(*given, *output, "activation_backward", "grad and output");
+  const ArrayRef y = is_dense(*output) ? output : contiguous(output);
   ArrayRef dx = new_like_strided(*y);
   ArrayRef dy = given;
   if (!same_layout(*dy, *y)) {

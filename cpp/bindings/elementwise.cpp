@@ -290,6 +290,9 @@ void in_place(const BinaryOp& op, const ArrayRef& y, Operand b, const py::object
     if (y->size > 1 && y->shape[i] > 1 && y->strides[i] == 0)
       fail(std::string(op.name) + ": in-place into an expanded array");
   if (op.plain == Arithmetic::div) check_float(*y, op.name, "input");
+  if (y->dtype == DType::boolean && !b.array && !PyBool_Check(b.number.ptr()))
+    fail_type(std::string(op.name) + ": expected True or False for a bool array in place, got " +
+              std::string(py::str(b.number)));
   if (b.array) {
     check_same_dtype(*y, *b.array, op.name, "input and other");
     check_same_shape(*y, *b.array, op.name, "input and other");

@@ -113,8 +113,10 @@ void for_each_tile(const IndexSpace& space, const void* a, const void* b, void* 
                    const TileFunctions<T, Y>& f, double ns) {
   const int64_t stride = space.y_strides[space.dims - 1];
   const int64_t row_stride = space.dims > 1 ? space.y_strides[space.dims - 2] : 0;
-  auto in_place = [&](const int64_t* strides) { return strides[space.dims - 1] == 1 || strides[space.dims - 1] == 0; };
-  const Tiles tiles(space, !(in_place(space.a_strides) && in_place(space.b_strides) && stride == 1));
+  const int64_t a_stride = space.a_strides[space.dims - 1], b_stride = space.b_strides[space.dims - 1];
+  auto in_place = [](int64_t s) { return s == 1 || s == 0; };
+  const bool both_constant = a_stride == 0 && b_stride == 0;  // one of them is then gathered
+  const Tiles tiles(space, !(in_place(a_stride) && in_place(b_stride) && stride == 1) || both_constant);
   const bool direct = stride == 1 && (tiles.tile_rows == 1 || row_stride == tiles.n);
 
   parallel_ranges(tiles.count(), 1, ns * double(tiles.tile_n * tiles.tile_rows), [&](int64_t begin, int64_t end) {

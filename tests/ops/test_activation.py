@@ -1,8 +1,9 @@
 import numpy as np
+import pytest
 
 import pynn
 from opcase import OpCase, suite
-from pynn import ops
+from pynn import _core, ops
 from pynn.reference import activation as reference
 
 
@@ -29,8 +30,17 @@ def test_extremes():
         np.testing.assert_allclose(op(x).numpy(), expected, atol=3e-7)
 
 
-def test_integers_are_refused():
-    import pytest
+@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "relu"])
+def test_gradient_of_views(kind):
+    """Neither the gradient nor the output has to be dense, also where their layouts are equal."""
+    rng = np.random.default_rng(0)
+    dy, y = rng.uniform(-1, 1, (2, 10, 12)).astype(np.float32)
+    row = np.broadcast_to(y[0], (1000, 12))
+    for g, out in [(dy[:, ::2], y[:, ::2]), (dy[::-1], y[::-1]), (dy.T, y.T), (dy, y.T.copy().T), (row, row)]:
+        expected = _core.activation_backward(g.copy(), out.copy(), kind)
+        np.testing.assert_array_equal(_core.activation_backward(g, out, kind), expected)
 
+
+def test_integers_are_refused():
     with pytest.raises(TypeError, match="float32 or float64 for input, got int64"):
         ops.relu(pynn.tensor([1, 2]))

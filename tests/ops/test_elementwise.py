@@ -108,6 +108,25 @@ def test_any_strides_and_shapes(name):
         np.testing.assert_array_equal(op(a, b).numpy(), numpy_op(a, b), err_msg=f"{a.shape} {a.strides} {b.shape}")
 
 
+@pytest.mark.parametrize("n", [1, 255, 256, 1025, 20_000])
+def test_long_expanded_operands(n):
+    """Both operands are constant along a row that is longer than a tile's buffer."""
+    x = np.array([[1.5], [-2.0]], np.float32)
+    wide = np.broadcast_to(x, (2, n))
+    for level in _core.supported_isas():
+        with isa(level):
+            for y, expected in [
+                (_core.neg(wide), -wide),
+                (_core.mul(wide, 2.0), 2 * wide),
+                (_core.sub(2.0, wide[0]), 2 - wide[0]),
+                (_core.add(wide, np.float32(3)), wide + 3),
+                (_core.div(wide, wide), np.ones_like(wide)),
+                (_core.maximum(wide, wide[::-1]), np.full((2, n), 1.5)),
+                (_core.lt(wide, wide[::-1]), np.arange(2)[:, None] == np.ones((1, n))),
+            ]:
+                np.testing.assert_array_equal(y, expected)
+
+
 def test_eight_dimensions():
     a = np.arange(2**8, dtype=np.float32).reshape((2,) * 8)
     np.testing.assert_array_equal(ops.add(a, a.T[::-1]).numpy(), a + a.T[::-1])
@@ -260,6 +279,12 @@ def test_in_place_alpha_and_errors():
         _core.add_(y, np.ones(3))
     with pytest.raises(ValueError, match="expanded"):
         _core.add_(_core.expand(np.zeros(1, np.float32), (3,)), y)
+    yes = np.array([True, False])
+    for number in (0.5, 2):  # the result would be wider than the array
+        with pytest.raises(TypeError, match="expected True or False"):
+            _core.mul_(yes, number)
+    _core.add_(yes, True)
+    np.testing.assert_array_equal(yes, [True, True])
     y.flags.writeable = False
     with pytest.raises(ValueError, match="read-only"):
         _core.add_(y, np.ones(3, np.float32))
