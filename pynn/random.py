@@ -123,6 +123,8 @@ def randint(low: int, high: Any, size: Any = None, generator: Generator | None =
     """int64 uniform on [low, high); `randint(high, size)` starts at 0. ValueError unless low < high."""
     if size is None:
         low, high, size = 0, low, high
+    if not isinstance(size, tuple | list):
+        raise TypeError(f"randint: expected a tuple as size, got {size!r}")
     return Tensor._wrap(_core.random_integers(tuple(size), (generator or default_generator)._array, low, high))
 
 

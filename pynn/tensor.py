@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -388,6 +389,14 @@ class Tensor:
     def __bool__(self) -> bool:
         return bool(self.item())
 
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.numel() != 1:
+            raise TypeError(f"expected an integer tensor of one element as index, got {self.dtype.name} {self.shape}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.ndim == 0 and spec else object.__format__(self, spec)
+
     def __reduce__(self) -> tuple:
         self._check_leaf("pickle")
         return _rebuild, (
@@ -447,8 +456,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = data._array
     else:
         values = np.asarray(data)
-        if values.dtype == object:
-            raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__}")
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__} ({values.dtype.name})")
         if dtype is None and values.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
             dtype = float32
         array = _core.wrap(values)
@@ -492,14 +501,18 @@ def _rebuild(cls: type, values: np.ndarray, requires_grad: bool, grad: Tensor | 
 
 
 def _shape(size: tuple) -> tuple[int, ...]:
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    sizes = size[0] if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    try:
+        return tuple([operator.index(n) for n in sizes])
+    except TypeError:
+        raise TypeError(f"expected whole numbers as sizes, got {tuple(sizes)}") from None
 
 
 def full(size: tuple[int, ...], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one value; the dtype is that of the value (float32 for Python floats) unless given."""
     if dtype is None:
         dtype = bool_ if isinstance(fill_value, bool) else int64 if isinstance(fill_value, int) else float32
-    out = Tensor._wrap(_core.full(tuple(size), fill_value, dtype))
+    out = Tensor._wrap(_core.full(_shape((size,)), fill_value, dtype))
     return out.requires_grad_() if requires_grad else out
 
 

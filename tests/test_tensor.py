@@ -40,6 +40,11 @@ def test_other_data_is_refused(bad):
         pynn.tensor(bad)
 
 
+def test_text_is_called_by_its_name():
+    with pytest.raises(TypeError, match="tensor: expected numbers of one shape, got str"):
+        pynn.ones(2) + "a"
+
+
 def test_read_only_memory_is_read_and_never_written():
     a = np.ones(3, np.float32)
     a.flags.writeable = False
@@ -132,6 +137,29 @@ def test_scalars():
         pynn.zeros(2).item()
     with pytest.raises(TypeError, match="0-d"):
         len(t)
+
+
+def test_formats_as_its_number():
+    loss = pynn.tensor(3.14159)
+    assert f"{loss:.2f}" == "3.14" and f"{loss}" == str(loss)
+    with pytest.raises(TypeError, match="format"):
+        f"{pynn.ones(2):.2f}"
+
+
+def test_integers_are_an_index():
+    three = pynn.tensor(3)
+    assert [5, 6, 7, 8][three] == 8
+    assert pynn.tensor([5, 6, 7, 8])[three].item() == 8
+    for bad in (pynn.tensor(1.0), pynn.tensor(True), pynn.tensor([1, 2])):
+        with pytest.raises(TypeError, match="index"):
+            [5, 6][bad]
+
+
+@pytest.mark.parametrize("sizes", [(2.5,), ("a",), (2, None), ((1.0, 2),)])
+@pytest.mark.parametrize("make", [pynn.zeros, pynn.empty, pynn.randn])
+def test_sizes_are_whole_numbers(make, sizes):
+    with pytest.raises(TypeError, match="expected whole numbers as sizes, got"):
+        make(*sizes)
 
 
 @pytest.mark.parametrize("protocol", range(2, 6))
