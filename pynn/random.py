@@ -51,7 +51,7 @@ class Generator:
         return tuple(np.asarray(self._array).view(np.uint64).tolist())
 
     def set_state(self, state: Sequence[int]) -> None:
-        """Go on from `state`, which `get_state` gave. TypeError or ValueError unless these are 3 integers of 64 bits."""
+        """Go on from `state`, which `get_state` gave. TypeError or ValueError unless it is 3 integers of 64 bits."""
         try:
             values = [operator.index(v) for v in state]
         except TypeError:

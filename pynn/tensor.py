@@ -64,6 +64,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no recorded op computed this tensor; `backward` fills `.grad` of leaves that require grad."""
         return self._node is None
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -164,16 +165,19 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
+        """A view with all dimensions in reverse order."""
         return ops.permute(self, tuple(range(self.ndim))[::-1])
 
     @property
     def mT(self) -> Tensor:
+        """A view with the last two dimensions swapped."""
         return ops.transpose(self, -2, -1)
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, *shape)
 
     def view(self, *shape: Any) -> Tensor:
+        """`reshape` that never copies: RuntimeError unless the elements lie in C order."""
         if not self._array.contiguous:
             raise RuntimeError("view of a tensor that is not in C order; use reshape")
         return ops.reshape(self, *shape)
@@ -188,6 +192,7 @@ class Tensor:
         return ops.transpose(self, dim0, dim1)
 
     def t(self) -> Tensor:
+        """`T` of at most 2 dimensions; ValueError for more."""
         if self.ndim > 2:
             raise ValueError(f"t: expected at most 2 dimensions, got shape {self.shape}")
         return self.T
@@ -208,15 +213,19 @@ class Tensor:
         return ops.contiguous(self)
 
     def to(self, dtype: Any) -> Tensor:
+        """The values as another dtype; the tensor itself where it has that dtype."""
         return ops.cast(self, dtype)
 
     def float(self) -> Tensor:
+        """The values as float32."""
         return ops.cast(self, float32)
 
     def double(self) -> Tensor:
+        """The values as float64."""
         return ops.cast(self, float64)
 
     def long(self) -> Tensor:
+        """The values as int64."""
         return ops.cast(self, int64)
 
     def __getitem__(self, key: Any) -> Tensor:
@@ -356,23 +365,29 @@ class Tensor:
         return self
 
     def fill_(self, value: Any) -> Tensor:
+        """Overwrite every element with `value`, in place."""
         self._check_in_place("fill_")
         _core.fill_(self._array, value)
         return self
 
     def zero_(self) -> Tensor:
+        """Overwrite every element with 0, in place."""
         return self.fill_(0)
 
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """self + alpha * other in place; `other` broadcasts and is converted to this dtype."""
         return self._in_place("add_", _core.add_, other, alpha=alpha)
 
     def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """self - alpha * other in place, as `add_`."""
         return self._in_place("sub_", _core.sub_, other, alpha=alpha)
 
     def mul_(self, other: Any) -> Tensor:
+        """self * other in place, as `add_`."""
         return self._in_place("mul_", _core.mul_, other)
 
     def div_(self, other: Any) -> Tensor:
+        """self / other in place, as `add_`."""
         return self._in_place("div_", _core.div_, other)
 
     __iadd__ = add_
@@ -549,3 +564,8 @@ def ones_like(input: Any) -> Tensor:
 
 # The methods above call the ops, and the ops need the class: the one pair of modules that know each other.
 from . import ops  # noqa: E402
+
+for _name in ops.__all__:  # a method says what its op says
+    _method = vars(Tensor).get(_name)
+    if _method is not None and not _method.__doc__:
+        _method.__doc__ = getattr(ops, _name).__doc__

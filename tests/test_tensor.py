@@ -190,3 +190,10 @@ def test_data_is_a_detached_tensor():
     assert t.item() == 4
     with pytest.raises(TypeError, match="expected float32, got int64"):
         t.data = pynn.tensor([4])
+
+
+def test_methods_have_docstrings():
+    names = [n for n in vars(pynn.Tensor) if not n.startswith("_") and n not in ("grad", "requires_grad", "data")]
+    obvious = {"shape", "dtype", "ndim"}
+    assert not [n for n in names if not getattr(pynn.Tensor, n).__doc__ and n not in obvious]
+    assert pynn.Tensor.argmax.__doc__ == pynn.argmax.__doc__
