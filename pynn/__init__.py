@@ -1,6 +1,21 @@
 """pynn: neural networks that train and run fast on an ordinary CPU, with the same bits at any thread count."""
 
-from . import autograd, data, datasets, io, kernels, models, nn, ops, optim, random, train
+import importlib as _importlib
+import os as _os
+import sys as _sys
+from typing import TYPE_CHECKING as _TYPE_CHECKING
+
+try:
+    from . import runtime as _runtime  # noqa: F401 - the compiled module, and the variables that it is told by
+except (ImportError, ValueError) as _error:
+    # `pynn` and `python -m pynn` promise one line and status 2, and import the package before any code of theirs.
+    _program = _os.path.basename((_sys.argv or [""])[0])
+    if _program != "pynn" and not (_program == "-m" and "pynn" in _sys.orig_argv):
+        raise
+    _sys.stderr.write(f"pynn: {_error}\n")
+    raise SystemExit(2) from None
+
+from . import autograd, data, kernels, models, nn, ops, optim, random, train
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *  # noqa: F403 - every op is public under its own name
@@ -25,6 +40,9 @@ from .tensor import (
     zeros,
     zeros_like,
 )
+
+if _TYPE_CHECKING:
+    from . import datasets, io
 
 __version__ = "0.1.0"
 
@@ -77,3 +95,14 @@ __all__ = [
     "zeros_like",
 ]
 __all__ += ops.__all__
+
+
+def __getattr__(name: str) -> object:
+    """What reads and writes files is imported when it is asked for: it needs 20 modules of the standard library."""
+    if name in ("datasets", "io"):
+        return _importlib.import_module(f".{name}", __name__)
+    raise AttributeError(f"module 'pynn' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return __all__

@@ -210,6 +210,8 @@ class Function:
 def _checked_gradient(name: str, grad: Any, shape: tuple | None) -> Any:
     if grad is None or shape is None:
         return None
+    if not isinstance(grad, _tensor.Tensor):
+        raise TypeError(f"{name}.backward: expected Tensors as gradients, got {type(grad).__name__}")
     if grad.shape != shape:
         raise ValueError(f"{name}.backward: expected a gradient of shape {shape}, got {grad.shape}")
     return grad._array

@@ -32,7 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
     except MemoryError as error:
-        return _fail(f"out of memory {error}", FAILURE)
+        return _fail(f"out of memory: {error}" if str(error) else "out of memory", FAILURE)
     except (ValueError, OSError, ArithmeticError) as error:
         return _fail(str(error) or type(error).__name__, FAILURE)
 
@@ -158,7 +158,7 @@ def _draw(history: History, path: Path) -> bool:
 
 
 def _count(text: str) -> int:
-    return _number(text, int, lambda n: n >= 1, "a whole number >= 1")
+    return _number(text, int, lambda n: 1 <= n < 2**63, "a whole number from 1 to 2^63 - 1")
 
 
 def _seed(text: str) -> int:

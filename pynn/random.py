@@ -6,6 +6,7 @@ instruction set, normal ones wherever it has a fused multiply-add.
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -50,8 +51,12 @@ class Generator:
         return tuple(np.asarray(self._array).view(np.uint64).tolist())
 
     def set_state(self, state: Sequence[int]) -> None:
-        """Go on from `state`, which `get_state` gave. ValueError unless it is three integers of 64 bits."""
-        values = [int(v) % 2**64 if -(2**63) <= int(v) < 2**64 else None for v in state]
+        """Go on from `state`, which `get_state` gave. TypeError or ValueError unless it is 3 integers of 64 bits."""
+        try:
+            values = [operator.index(v) for v in state]
+        except TypeError:
+            raise TypeError(f"Generator: expected integers for seed, stream and offset, got {state}") from None
+        values = [v % 2**64 if -(2**63) <= v < 2**64 else None for v in values]
         if len(values) != 3 or None in values:
             raise ValueError(f"Generator: expected seed, stream and offset of 64 bits, got {state}")
         _core.copy_(self._array, np.array(values, np.uint64).view(np.int64))
@@ -123,6 +128,8 @@ def randint(low: int, high: Any, size: Any = None, generator: Generator | None =
     """int64 uniform on [low, high); `randint(high, size)` starts at 0. ValueError unless low < high."""
     if size is None:
         low, high, size = 0, low, high
+    if not isinstance(size, tuple | list):
+        raise TypeError(f"randint: expected a tuple as size, got {size!r}")
     return Tensor._wrap(_core.random_integers(tuple(size), (generator or default_generator)._array, low, high))
 
 

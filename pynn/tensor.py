@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import copy
+import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -63,6 +64,7 @@ class Tensor:
 
     @property
     def is_leaf(self) -> bool:
+        """Whether no recorded op computed this tensor; `backward` fills `.grad` of leaves that require grad."""
         return self._node is None
 
     def backward(self, gradient: Any = None, retain_graph: bool = False, create_graph: bool = False) -> None:
@@ -163,16 +165,19 @@ class Tensor:
 
     @property
     def T(self) -> Tensor:
+        """A view with all dimensions in reverse order."""
         return ops.permute(self, tuple(range(self.ndim))[::-1])
 
     @property
     def mT(self) -> Tensor:
+        """A view with the last two dimensions swapped."""
         return ops.transpose(self, -2, -1)
 
     def reshape(self, *shape: Any) -> Tensor:
         return ops.reshape(self, *shape)
 
     def view(self, *shape: Any) -> Tensor:
+        """`reshape` that never copies: RuntimeError unless the elements lie in C order."""
         if not self._array.contiguous:
             raise RuntimeError("view of a tensor that is not in C order; use reshape")
         return ops.reshape(self, *shape)
@@ -187,6 +192,7 @@ class Tensor:
         return ops.transpose(self, dim0, dim1)
 
     def t(self) -> Tensor:
+        """`T` of at most 2 dimensions; ValueError for more."""
         if self.ndim > 2:
             raise ValueError(f"t: expected at most 2 dimensions, got shape {self.shape}")
         return self.T
@@ -207,15 +213,19 @@ class Tensor:
         return ops.contiguous(self)
 
     def to(self, dtype: Any) -> Tensor:
+        """The values as another dtype; the tensor itself where it has that dtype."""
         return ops.cast(self, dtype)
 
     def float(self) -> Tensor:
+        """The values as float32."""
         return ops.cast(self, float32)
 
     def double(self) -> Tensor:
+        """The values as float64."""
         return ops.cast(self, float64)
 
     def long(self) -> Tensor:
+        """The values as int64."""
         return ops.cast(self, int64)
 
     def __getitem__(self, key: Any) -> Tensor:
@@ -355,23 +365,29 @@ class Tensor:
         return self
 
     def fill_(self, value: Any) -> Tensor:
+        """Overwrite every element with `value`, in place."""
         self._check_in_place("fill_")
         _core.fill_(self._array, value)
         return self
 
     def zero_(self) -> Tensor:
+        """Overwrite every element with 0, in place."""
         return self.fill_(0)
 
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """self + alpha * other in place; `other` broadcasts and is converted to this dtype."""
         return self._in_place("add_", _core.add_, other, alpha=alpha)
 
     def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
+        """self - alpha * other in place, as `add_`."""
         return self._in_place("sub_", _core.sub_, other, alpha=alpha)
 
     def mul_(self, other: Any) -> Tensor:
+        """self * other in place, as `add_`."""
         return self._in_place("mul_", _core.mul_, other)
 
     def div_(self, other: Any) -> Tensor:
+        """self / other in place, as `add_`."""
         return self._in_place("div_", _core.div_, other)
 
     __iadd__ = add_
@@ -387,6 +403,14 @@ class Tensor:
 
     def __bool__(self) -> bool:
         return bool(self.item())
+
+    def __index__(self) -> int:
+        if self.dtype.kind not in "iu" or self.numel() != 1:
+            raise TypeError(f"expected an integer tensor of one element as index, got {self.dtype.name} {self.shape}")
+        return int(self.item())
+
+    def __format__(self, spec: str) -> str:
+        return format(self.item(), spec) if self.ndim == 0 and spec else object.__format__(self, spec)
 
     def __reduce__(self) -> tuple:
         self._check_leaf("pickle")
@@ -444,8 +468,8 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
         array = data._array
     else:
         values = np.asarray(data)
-        if values.dtype == object:
-            raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__}")
+        if values.dtype.kind not in "biuf":
+            raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__} ({values.dtype.name})")
         if dtype is None and values.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
             dtype = float32
         array = _core.wrap(values)
@@ -489,14 +513,18 @@ def _rebuild(cls: type, values: np.ndarray, requires_grad: bool, grad: Tensor | 
 
 
 def _shape(size: tuple) -> tuple[int, ...]:
-    return tuple(size[0]) if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    sizes = size[0] if len(size) == 1 and isinstance(size[0], tuple | list) else size
+    try:
+        return tuple([operator.index(n) for n in sizes])
+    except TypeError:
+        raise TypeError(f"expected whole numbers as sizes, got {tuple(sizes)}") from None
 
 
 def full(size: tuple[int, ...], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A tensor of one value; the dtype is that of the value (float32 for Python floats) unless given."""
     if dtype is None:
         dtype = bool_ if isinstance(fill_value, bool) else int64 if isinstance(fill_value, int) else float32
-    out = Tensor._wrap(_core.full(tuple(size), fill_value, dtype))
+    out = Tensor._wrap(_core.full(_shape((size,)), fill_value, dtype))
     return out.requires_grad_() if requires_grad else out
 
 
@@ -533,3 +561,8 @@ def ones_like(input: Any) -> Tensor:
 
 # The methods above call the ops, and the ops need the class: the one pair of modules that know each other.
 from . import ops  # noqa: E402
+
+for _name in ops.__all__:  # a method says what its op says
+    _method = vars(Tensor).get(_name)
+    if _method is not None and not _method.__doc__:
+        _method.__doc__ = getattr(ops, _name).__doc__

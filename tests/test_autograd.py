@@ -155,3 +155,26 @@ def test_version_counts_in_place_writes():
     a = _core.full((3,), 1.0, np.float32)
     _core.fill_(a, 2.0)
     assert a.version == 1
+
+
+@pytest.mark.parametrize(
+    ("gradient", "error", "message"),
+    [
+        (lambda g: 3.0, TypeError, "Bad.backward: expected Tensors as gradients, got float"),
+        (lambda g: g.sum(), ValueError, r"Bad.backward: expected a gradient of shape \(2,\), got \(\)"),
+        (lambda g: (g, g), ValueError, "Bad.backward: expected 1 gradients"),
+    ],
+)
+def test_a_function_with_a_wrong_backward(gradient, error, message):
+    class Bad(pynn.autograd.Function):
+        @staticmethod
+        def forward(ctx, x):
+            return x * 2
+
+        @staticmethod
+        def backward(ctx, grad_output):
+            return gradient(grad_output)
+
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(error, match=message):
+        Bad.apply(x).sum().backward()

@@ -119,7 +119,7 @@ BAD = {
     "unknown option": (("train", "--speed=9"), "--speed=9"),
     "unknown data": (("train", "--data", "cats"), "cats"),
     "unknown optimizer": (("train", "--optimizer", "magic"), "magic"),
-    "epochs 0": (("train", "--epochs", "0"), "--epochs: expected a whole number >= 1, got '0'"),
+    "epochs 0": (("train", "--epochs", "0"), "--epochs: expected a whole number from 1 to 2^63 - 1, got '0'"),
     "epochs text": (("train", "--epochs", "many"), "got 'many'"),
     "batch size": (("train", "--batch-size", "-3"), "--batch-size"),
     "rate NaN": (("train", "--lr", "nan"), "--lr: expected a number > 0, got 'nan'"),
@@ -128,6 +128,7 @@ BAD = {
     "threads": (("train", "--threads", "0"), "--threads"),
     "too many threads": (("train", "--threads", "99999999999"), "threads"),
     "hidden": (("train", "--hidden", "10,,10"), "--hidden"),
+    "hidden beyond 64 bits": (("train", "--hidden", "9" * 25), "--hidden: expected a whole number from 1 to 2^63 - 1"),
     "hidden too large": (("train", "--hidden", "9" * 15), ""),
     "folder for the digits": (("train", "--data-dir", "/"), "--data-dir goes with"),
     "no such folder": (("train", "--data", "mnist", "--data-dir", "/no/such"), "mnist not found in /no/such"),
@@ -139,6 +140,17 @@ def test_errors_are_one_line(kind, tmp_path):
     arguments, part = BAD[kind]
     out = ("--out", tmp_path / "out") if arguments[:1] == ("train",) else ()
     assert_one_line_error(run(*arguments, *out), part)
+
+
+@pytest.mark.parametrize("variable", [("PYNN_ISA", "sse9"), ("PYNN_NUM_THREADS", "many")])
+def test_a_wrong_environment_is_one_line(variable, tmp_path):
+    """The variables are read while the package is imported, before any code of the command line."""
+    name, value = variable
+    for program in (PYNN, (sys.executable, tmp_path / "pynn")):  # the second as pip writes it
+        (tmp_path / "pynn").write_text("import sys\nfrom pynn.cli import main\nsys.exit(main())\n")
+        environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path), name: value}
+        result = subprocess.run([*program, "info"], capture_output=True, text=True, timeout=60, env=environment)
+        assert_one_line_error(result, f"{name} is '{value}'")
 
 
 def test_a_malformed_file_is_one_line(tmp_path):

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 
+import pytest
+
 from processes import run_python
 
 MODULES = 80  # that the import may add to NumPy's
@@ -16,7 +18,13 @@ HEAVY = (
     "scipy",
     "pandas",
     "multiprocessing",
-    "urllib.request",
+    "csv",
+    "gzip",
+    "hashlib",
+    "json",
+    "logging",
+    "pathlib",
+    "urllib",
 )
 
 
@@ -60,3 +68,15 @@ import pynn
 result = before == [str(signal.getsignal(s)) for s in (signal.SIGINT, signal.SIGSEGV, signal.SIGTERM)]
 """
     assert in_new_process(code)
+
+
+def test_datasets_and_io_are_there_when_asked_for():
+    code = "import pynn\nresult = [pynn.datasets.digits().name, callable(pynn.io.save_weights), dir(pynn)]"
+    name, callable_, names = in_new_process(code)
+    assert name == "digits" and callable_ and {"datasets", "io", "tensor"} <= set(names)
+
+
+@pytest.mark.parametrize("variable, kind", [("PYNN_ISA", "ImportError"), ("PYNN_NUM_THREADS", "ValueError")])
+def test_a_wrong_environment_is_an_error_of_the_import(variable, kind):
+    result = run_python("-c", "import pynn", **{variable: "wrong"})
+    assert result.returncode == 1 and f"{kind}: {variable} is 'wrong'" in result.stderr

@@ -40,6 +40,11 @@ def test_other_data_is_refused(bad):
         pynn.tensor(bad)
 
 
+def test_text_is_called_by_its_name():
+    with pytest.raises(TypeError, match="tensor: expected numbers of one shape, got str"):
+        pynn.ones(2) + "a"
+
+
 def test_read_only_memory_is_read_and_never_written():
     a = np.ones(3, np.float32)
     a.flags.writeable = False
@@ -134,6 +139,29 @@ def test_scalars():
         len(t)
 
 
+def test_formats_as_its_number():
+    loss = pynn.tensor(3.14159)
+    assert f"{loss:.2f}" == "3.14" and f"{loss}" == str(loss)
+    with pytest.raises(TypeError, match="format"):
+        f"{pynn.ones(2):.2f}"
+
+
+def test_integers_are_an_index():
+    three = pynn.tensor(3)
+    assert [5, 6, 7, 8][three] == 8
+    assert pynn.tensor([5, 6, 7, 8])[three].item() == 8
+    for bad in (pynn.tensor(1.0), pynn.tensor(True), pynn.tensor([1, 2])):
+        with pytest.raises(TypeError, match="index"):
+            [5, 6][bad]
+
+
+@pytest.mark.parametrize("sizes", [(2.5,), ("a",), (2, None), ((1.0, 2),)])
+@pytest.mark.parametrize("make", [pynn.zeros, pynn.empty, pynn.randn])
+def test_sizes_are_whole_numbers(make, sizes):
+    with pytest.raises(TypeError, match="expected whole numbers as sizes, got"):
+        make(*sizes)
+
+
 @pytest.mark.parametrize("protocol", range(2, 6))
 def test_pickle(protocol):
     t = pynn.tensor(np.arange(6.0).reshape(2, 3)).T.clone().requires_grad_()
@@ -162,3 +190,10 @@ def test_data_is_a_detached_tensor():
     assert t.item() == 4
     with pytest.raises(TypeError, match="expected float32, got int64"):
         t.data = pynn.tensor([4])
+
+
+def test_methods_have_docstrings():
+    names = [n for n in vars(pynn.Tensor) if not n.startswith("_") and n not in ("grad", "requires_grad", "data")]
+    obvious = {"shape", "dtype", "ndim"}
+    assert not [n for n in names if not getattr(pynn.Tensor, n).__doc__ and n not in obvious]
+    assert pynn.Tensor.argmax.__doc__ == pynn.argmax.__doc__

@@ -96,7 +96,8 @@ class Loader:
         if self._normalisation is None:
             x = _core.gather_rows(self.inputs._array, rows, None)
         else:
-            x = _core.gather_normalized(self.inputs._array, rows, *self._normalisation, 1, None)
+            factor, summand = self._normalisation
+            x = _core.gather_normalized(self.inputs._array, rows, factor._array, summand._array, 1, None)
         y = None if self.targets is None else Tensor._wrap(_core.gather_rows(self.targets._array, rows, None))
         return Tensor._wrap(x), y
 
@@ -152,7 +153,7 @@ def _whole(value: Any, name: str, least: int) -> int:
     return number
 
 
-def _normalisation(dtype: np.dtype, scale: float | None, mean: Any, std: Any) -> tuple[Any, Any] | None:
+def _normalisation(dtype: np.dtype, scale: float | None, mean: Any, std: Any) -> tuple[Tensor, Tensor] | None:
     """Factor and summand of the kernel, or None where the inputs are taken as they are."""
     scale = (1 / 255 if dtype == uint8 else 1.0) if scale is None else float(scale)
     mean, std = np.asarray(mean, float64), np.asarray(std, float64)
@@ -168,4 +169,4 @@ def _normalisation(dtype: np.dtype, scale: float | None, mean: Any, std: Any) ->
     if dtype != uint8 and scale == 1 and not mean.any() and (std == 1).all():
         return None
     factor, summand = np.broadcast_arrays(scale / std, -mean / std)
-    return tuple(as_tensor(np.array(values, float32))._array for values in (factor, summand))
+    return as_tensor(np.array(factor, float32)), as_tensor(np.array(summand, float32))

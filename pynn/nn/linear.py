@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
+
 from .. import _core, ops
 from ..tensor import Tensor, float32
 from . import init
@@ -28,12 +30,12 @@ class Linear(Module):
         dtype: Any = float32,
     ) -> None:
         for name, value in (("in_features", in_features), ("out_features", out_features)):
-            if not isinstance(value, int) or isinstance(value, bool) or value < 0:
+            if not isinstance(value, int | np.integer) or isinstance(value, bool) or value < 0:
                 raise ValueError(f"Linear: expected an integer >= 0 for {name}, got {value!r}")
         if activation not in ("none", "sigmoid", "tanh", "relu"):
             raise ValueError(f"Linear: expected 'none', 'sigmoid', 'tanh' or 'relu' as activation, got {activation!r}")
-        self.in_features = in_features
-        self.out_features = out_features
+        self.in_features = in_features = int(in_features)
+        self.out_features = out_features = int(out_features)
         self.activation = activation
         weight = _core.permute(_core.empty((in_features, out_features), dtype), (1, 0))
         self.weight = Parameter(Tensor._wrap(weight))

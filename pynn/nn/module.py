@@ -100,14 +100,21 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Copy values into the parameters and buffers in place; nothing is changed where a check fails.
 
-        Raises KeyError for missing or unexpected names (unless `strict=False`), ValueError for a wrong shape.
+        Raises KeyError for missing or unexpected names (unless `strict=False`), ValueError for a wrong shape, TypeError
+        for what is no mapping or not numbers.
         """
+        if not isinstance(state_dict, Mapping):
+            raise TypeError(f"load_state_dict: expected a dictionary of arrays, got {type(state_dict).__name__}")
         own = dict(self._state())
         missing = [name for name in own if name not in state_dict]
         unexpected = [name for name in state_dict if name not in own]
         if strict and (missing or unexpected):
             raise KeyError(f"load_state_dict: missing {missing}, unexpected {unexpected}")
-        values = {name: as_tensor(np.asarray(state_dict[name])) for name in own if name in state_dict}
+        arrays = {name: np.asarray(state_dict[name]) for name in own if name in state_dict}
+        for name, array in arrays.items():
+            if array.dtype.kind not in "biuf":
+                raise TypeError(f"load_state_dict: '{name}': expected numbers, got dtype {array.dtype.name}")
+        values = {name: as_tensor(array) for name, array in arrays.items()}
         for name, value in values.items():
             if value.shape != own[name].shape:
                 raise ValueError(f"load_state_dict: '{name}': expected shape {own[name].shape}, got {value.shape}")

@@ -93,27 +93,30 @@ def div(input: Any, other: Any) -> Tensor:
     return _record("div", out, x, y, lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1), out, b)
 
 
-def _extremum(name: str, kernel: Any, input: Any, other: Any, beats: Callable, beats_or_ties: Callable) -> Tensor:
+def _extremum(name: str, kernel: Any, input: Any, other: Any, loses: Callable, loses_or_ties: Callable) -> Tensor:
     a, b, x, y = _operands(input, other)
     out = kernel(a, b)
     if x is None and y is None:
         return Tensor._wrap(out)
 
-    def share(grad: Any, s: Any, t: Any) -> Any:  # the whole gradient where s wins, half of it at a tie
-        weight = _core.add(_core.cast(beats(s, t), grad.dtype), _core.cast(beats_or_ties(s, t), grad.dtype))
-        return _core.mul(grad, weight, 0.5)
+    def share(grad: Any, s: Any, t: Any) -> Any:  # nothing where s loses, half at a tie, all else: NaN never loses
+        lost = _core.add(_core.cast(loses(s, t), grad.dtype), _core.cast(loses_or_ties(s, t), grad.dtype))
+        return _core.mul(grad, _core.sub(1, lost, 0.5))
 
     return _record(name, out, x, y, lambda g: share(g, a, b), lambda g: share(g, b, a), a, b)
 
 
 def maximum(input: Any, other: Any) -> Tensor:
-    """The larger of the two; NaN where either is. The gradient goes to the larger, halved at a tie."""
-    return _extremum("maximum", _core.maximum, input, other, _core.gt, _core.ge)
+    """The larger of the two; NaN where either is. The gradient goes to the larger, half of it to each at a tie.
+
+    Where one is NaN, both get the whole gradient, as in PyTorch.
+    """
+    return _extremum("maximum", _core.maximum, input, other, _core.lt, _core.le)
 
 
 def minimum(input: Any, other: Any) -> Tensor:
-    """The smaller of the two; NaN where either is. The gradient goes to the smaller, halved at a tie."""
-    return _extremum("minimum", _core.minimum, input, other, _core.lt, _core.le)
+    """The smaller of the two; NaN where either is. The gradient is that of `maximum` with the smaller one winning."""
+    return _extremum("minimum", _core.minimum, input, other, _core.gt, _core.ge)
 
 
 def neg(input: Any) -> Tensor:

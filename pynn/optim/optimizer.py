@@ -51,6 +51,8 @@ class Optimizer:
 
     def _check(self, group: dict[str, Any]) -> None:
         for option in ("lr", "weight_decay", "eps", "momentum"):
+            if option in group and not isinstance(group[option], int | float | np.number):
+                raise TypeError(f"{type(self).__name__}: expected a number for {option}, got {group[option]!r}")
             if option in group and not group[option] >= 0:
                 raise ValueError(f"{type(self).__name__}: expected {option} >= 0, got {group[option]}")
 

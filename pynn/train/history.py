@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from typing import Any
 
 
@@ -21,6 +19,9 @@ class History(list[dict[str, Any]]):
 
     def to_csv(self) -> str:
         """The table as CSV: a header, then a line for each epoch. Floats are written so that they read back equal."""
+        import csv  # not needed for training
+        import io
+
         names = list(dict.fromkeys(name for row in self for name in row))
         text = io.StringIO()
         writer = csv.DictWriter(text, names, lineterminator="\n")

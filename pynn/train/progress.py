@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 import sys
 import time
 from typing import Any
 
 _INTERVAL = 0.25  # seconds between two states of the line
 _BACK_TO_START, _CLEAR_REST = "\r", "\x1b[K"
-
-logger = logging.getLogger("pynn.train")
 
 
 class Progress:
@@ -41,7 +38,9 @@ class Progress:
         values = "  ".join(f"{name} {value:.4f}" for name, value in row.items() if name not in ("epoch", "seconds"))
         line = f"{self._epoch(row['epoch'])}  {values}  {row['seconds']:.2f} s"
         if self._stream is None:
-            logger.info(line)
+            import logging  # 5 ms of import that only silent training needs
+
+            logging.getLogger("pynn.train").info(line)
         elif self.live:
             self._write(f"{_BACK_TO_START}{line}{_CLEAR_REST}")
         else:

@@ -19,6 +19,7 @@ from .history import History
 from .interrupt import Interrupt
 from .progress import Progress
 
+TRAINING_BATCH = 64
 EVALUATION_BATCH = 512  # rows; the outputs are the same bits at any size
 
 Data = tuple[Any, Any] | Loader
@@ -28,12 +29,15 @@ Callback = Callable[["Trainer", dict[str, Any]], Any]
 class Trainer:
     """Trains `model` with `optimizer` on `loss(output, target)`.
 
-    Data are a pair (inputs, targets) of arrays or a `pynn.data.Loader`. Arrays of floats are converted to the model's
-    dtype; uint8 inputs are pixels and divided by 255 (a Loader may be told otherwise). `seed` fixes the order of the
-    samples where arrays are given. `history` goes on over several calls of `fit`.
+    Data are a pair (inputs, targets) of arrays or a `pynn.data.Loader`. Arrays of inputs and floating-point targets are
+    converted to the model's dtype; uint8 inputs are pixels and divided by 255 (a Loader may be told otherwise). Tensors
+    are taken as they are. `seed` fixes the order of the samples where arrays are given. `history` goes on over several
+    calls of `fit`. TypeError for a loss that cannot be called.
     """
 
     def __init__(self, model: nn.Module, optimizer: Any, loss: Callable[[Any, Any], Tensor], seed: int = 0) -> None:
+        if not callable(loss) or isinstance(loss, type):
+            raise TypeError(f"Trainer: expected a function or a loss module as loss, got {loss!r}")
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
@@ -60,7 +64,7 @@ class Trainer:
         Raises FloatingPointError that names epoch and step where a loss is not finite: the weights are those before
         that step. Raises ValueError for lengths that differ, labels out of range, NaN or infinity among the inputs.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, int) or epochs < 0:
+        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"fit: expected a number of epochs >= 0, got {epochs!r}")
         loader = self._loader(data, batch_size, "fit")
         self._check(loader, "fit")
@@ -144,7 +148,7 @@ class Trainer:
     def predict(self, inputs: Any, batch_size: int | None = None) -> np.ndarray:
         """The model's outputs for an array or the inputs of a Loader, in order, in evaluation mode."""
         loader = inputs if isinstance(inputs, Loader) else Loader(self._converted(inputs))
-        loader = loader.in_order(batch_size or EVALUATION_BATCH, targets=False)
+        loader = loader.in_order(EVALUATION_BATCH if batch_size is None else batch_size, targets=False)
         with _mode(self.model, training=False), no_grad():
             outputs = [self.model(x).numpy() for x in loader] or [self.model(loader.take([])[0]).numpy()]
         return np.concatenate(outputs)
@@ -158,12 +162,14 @@ class Trainer:
             return data
         if not isinstance(data, tuple | list) or len(data) != 2:
             raise TypeError(f"{caller}: expected (inputs, targets) or a Loader, got {type(data).__name__}")
-        loader = Loader(self._converted(data[0]), data[1], batch_size or 64, seed=self.seed)
+        inputs, targets = self._converted(data[0]), self._converted_targets(data[1])
+        loader = Loader(inputs, targets, TRAINING_BATCH if batch_size is None else batch_size, seed=self.seed)
         loader.epoch = len(self.history)
         return loader
 
     def _in_order(self, data: Data, batch_size: int | None, caller: str) -> Loader:
-        loader = self._loader(data, batch_size, caller).in_order(batch_size or EVALUATION_BATCH)
+        loader = self._loader(data, batch_size, caller)
+        loader = loader.in_order(EVALUATION_BATCH if batch_size is None else batch_size)
         if not loader.samples:
             raise ValueError(f"{caller}: expected at least one sample, got none")
         return loader
@@ -173,12 +179,24 @@ class Trainer:
         if isinstance(inputs, Tensor):
             return inputs
         array = np.asarray(inputs)
-        dtype = next((p.dtype for p in self.model.parameters()), np.dtype(np.float32))
+        dtype = self._dtype()
         if array.dtype == np.uint8:
             return array if dtype == np.float32 else array.astype(dtype) / 255
         if array.dtype.kind not in "biuf":
             raise TypeError(f"expected inputs of numbers, got dtype {array.dtype.name}")
         return array.astype(dtype, copy=False)
+
+    def _converted_targets(self, targets: Any) -> Any:
+        """Arrays of floats in the model's dtype, labels as they are."""
+        if isinstance(targets, Tensor):
+            return targets
+        array = np.asarray(targets)
+        if array.dtype.kind not in "biuf":
+            raise TypeError(f"expected targets of numbers, got dtype {array.dtype.name}")
+        return array.astype(self._dtype(), copy=False) if array.dtype.kind == "f" else array
+
+    def _dtype(self) -> np.dtype:
+        return next((p.dtype for p in self.model.parameters()), np.dtype(np.float32))
 
     def _check(self, loader: Loader, caller: str) -> None:
         if not len(loader):

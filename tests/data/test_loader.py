@@ -1,6 +1,8 @@
 """Batches: every sample once an epoch, an order fixed by (seed, epoch), exact resume."""
 
+import copy
 import itertools
+import pickle
 
 import numpy as np
 import pytest
@@ -179,6 +181,15 @@ def test_take():
     assert y.tolist() == [3, 9] and x.shape == (2, 2)
     with pytest.raises(IndexError, match="10 is out of range"):
         numbers().take([10])
+
+
+def test_pickle_and_deepcopy():
+    loader = Loader(np.arange(12, dtype=np.uint8).reshape(6, 2), np.arange(6), batch_size=4, seed=3)
+    for other in (pickle.loads(pickle.dumps(loader)), copy.deepcopy(loader)):
+        for (x, y), (a, b) in zip(loader, other, strict=True):
+            np.testing.assert_array_equal(x.numpy(), a.numpy())
+            np.testing.assert_array_equal(y.numpy(), b.numpy())
+        loader.epoch = 0
 
 
 def test_tensors_are_taken_too():

@@ -73,3 +73,12 @@ def test_a_new_file_has_the_usual_permissions(tmp_path):
     with io.replacing(tmp_path / "new"):
         pass
     assert os.stat(tmp_path / "new").st_mode == os.stat(tmp_path / "usual").st_mode
+
+
+def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
+    (tmp_path / "file").touch()
+    (tmp_path / "folder").mkdir()
+    for path in (tmp_path / "none" / "w", tmp_path / "file" / "w", tmp_path / "folder"):
+        with pytest.raises(OSError) as caught:
+            io.save_weights(path, {"w": np.zeros(2)})
+        assert str(caught.value).endswith(f": '{path}'")

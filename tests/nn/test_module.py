@@ -69,6 +69,11 @@ def test_load_names_what_is_wrong_and_changes_nothing():
     state["extra"] = np.zeros(1)
     with pytest.raises(KeyError, match=r"missing \['0.bias'\], unexpected \['extra'\]"):
         model.load_state_dict(state)
+    for bad in (None, np.zeros(3, complex), np.array(["a", "b", "c"])):
+        with pytest.raises(TypeError, match=r"'0.bias': expected numbers, got dtype"):
+            model.load_state_dict({**before, "0.bias": bad})
+    with pytest.raises(TypeError, match="expected a dictionary of arrays, got list"):
+        model.load_state_dict([1])
     for name, value in model.state_dict().items():
         np.testing.assert_array_equal(value, before[name])
     model.load_state_dict(state, strict=False)
@@ -128,6 +133,11 @@ def test_double_keeps_the_memory_order():
     assert model.weight.dtype == np.float64
     assert model.weight._array.strides == (1, 3)
     assert model(pynn.zeros(2, 4, dtype=pynn.float64)).dtype == np.float64
+
+
+def test_numbers_of_numpy_are_sizes():
+    layer = nn.Linear(np.int64(3), np.uint8(2))
+    assert layer.weight.shape == (2, 3) and repr(layer) == "Linear(in_features=3, out_features=2, bias=True)"
 
 
 def test_wrong_modules_are_refused():

@@ -248,6 +248,15 @@ def test_gradient_at_ties():
     np.testing.assert_array_equal(b.grad.numpy(), [0.5, 2, 0])
 
 
+@pytest.mark.parametrize("op", [ops.maximum, ops.minimum])
+def test_nan_keeps_the_gradient(op):
+    a = pynn.tensor([np.nan, 1.0, np.nan], requires_grad=True)
+    b = pynn.tensor([1.0, np.nan, np.nan], requires_grad=True)
+    op(a, b).backward(pynn.tensor([2.0, 3.0, np.nan]))
+    for x in (a, b):
+        np.testing.assert_array_equal(x.grad.numpy(), [2, 3, np.nan])
+
+
 @pytest.mark.parametrize("name", ["add", "sub", "mul", "div"])
 def test_in_place(name):
     rng = np.random.default_rng(2)

@@ -259,6 +259,11 @@ def test_bad_arguments():
             call()
     with pytest.raises(TypeError, match="float32 or float64"):
         random.normal_(pynn.empty(3, dtype="int64"))
+    with pytest.raises(TypeError, match="randint: expected a tuple as size, got 3"):
+        random.randint(0, 5, 3)
+    for seed in ("a", 1.5, None):
+        with pytest.raises(TypeError, match="Generator: expected integers"):
+            pynn.manual_seed(seed)
 
 
 def test_each_replay_draws_new_numbers():

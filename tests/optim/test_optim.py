@@ -240,6 +240,8 @@ def test_bad_arguments(optimizer_class):
         for bad in (-1.0, float("nan")):
             with pytest.raises(ValueError, match=f"{option} >= 0"):
                 optimizer_class([a], **{option: bad})
+        with pytest.raises(TypeError, match=f"expected a number for {option}, got 'x'"):
+            optimizer_class([a], **{option: "x"})
     a.grad = pynn.tensor([1.0, 2.0])
     with pytest.raises(ValueError, match=r"equal shapes for parameter and gradient, got \(1,\) and \(2,\)"):
         optimizer_class([a]).step()

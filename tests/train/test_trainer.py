@@ -53,7 +53,7 @@ def test_fit_learns_and_keeps_a_history():
 def test_it_is_the_loop_written_by_hand():
     x, y = blobs(50)
     trainer = make(seed=4)
-    history = trainer.fit(Loader(x, y, 16, seed=2), epochs=3, verbose=0)
+    history = trainer.fit(Loader(x, y, 16, seed=2), epochs=np.int64(3), verbose=0)
 
     by_hand = make(seed=4)
     loader = Loader(x, y, 16, seed=2)
@@ -143,6 +143,28 @@ def test_inputs_come_to_the_dtype_of_the_model(dtype):
     trainer = make()
     trainer.fit((x, y), verbose=0)
     np.testing.assert_array_equal(trainer.predict(x), trainer.predict(x.astype(np.float32)))
+
+
+def test_float_targets_come_to_the_dtype_of_the_model():
+    x, y = blobs()
+    trainer = make(loss=F.mse_loss)
+    targets = np.eye(3)[y]  # float64, as NumPy makes it
+    trainer.fit((x, targets), validation=(x, targets.tolist()), verbose=0)
+    assert trainer.evaluate((x, targets)) == trainer.evaluate((x, targets.astype(np.float32)))
+
+
+@pytest.mark.parametrize("loss", ["cross_entropy", nn.CrossEntropyLoss, None])
+def test_a_loss_that_cannot_be_called(loss):
+    with pytest.raises(TypeError, match="Trainer: expected a function or a loss module as loss, got"):
+        make(loss=loss)
+
+
+def test_batches_of_no_samples_are_refused():
+    for method in ("fit", "evaluate", "accuracy"):
+        with pytest.raises(ValueError, match="expected a whole number >= 1 for batch_size, got 0"):
+            getattr(make(), method)((X, Y), batch_size=0)
+    with pytest.raises(ValueError, match="expected a whole number >= 1 for batch_size, got 0"):
+        make().predict(X, batch_size=0)
 
 
 def test_a_float64_model():
@@ -300,6 +322,7 @@ BAD = {
     "no targets": (Loader(X), ValueError, "expected a Loader with targets"),
     "inputs alone": (X, TypeError, r"expected \(inputs, targets\) or a Loader, got ndarray"),
     "text": ((np.array([["a"], ["b"]]), Y[:2]), TypeError, "expected inputs of numbers"),
+    "text targets": ((X, Y.astype(str)), TypeError, "expected targets of numbers, got dtype str"),
     "features": ((X[:, :1], Y), ValueError, "2"),
 }
 
