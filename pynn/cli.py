@@ -27,7 +27,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     try:
         options = _parser().parse_args(arguments)
         options.run(options)
-        sys.stdout.flush()
+        print(end="", flush=True)
         return 0
     except KeyboardInterrupt:
         return _fail("interrupted", INTERRUPTED)
@@ -40,7 +40,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
 def _fail(message: str, status: int) -> int:
     print(f"pynn: {' '.join(message.split())}", file=sys.stderr)
     try:
-        sys.stdout.flush()
+        print(end="", flush=True)
     except OSError:  # a full disk or a closed pipe behind stdout: nothing may be left for the exit to flush
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     return status

@@ -186,6 +186,13 @@ def test_a_full_disk_behind_stdout():
     assert result.stderr == "pynn: [Errno 28] No space left on device\n"
 
 
+def test_a_closed_stdout_is_no_error():
+    result = subprocess.run(
+        ["sh", "-c", 'exec "$@" >&-', "sh", *PYNN, "info"], stderr=subprocess.PIPE, text=True, timeout=60
+    )
+    assert (result.returncode, result.stderr) == (0, "")
+
+
 def test_a_file_that_cannot_be_written_is_one_line_after_the_training(tmp_path):
     (tmp_path / "model.safetensors").mkdir()
     result = train(tmp_path, "--epochs", 1)
