@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pynn
-from pynn import ops
+from pynn import _core, ops
 
 CLEAR = (ValueError, TypeError, IndexError, RuntimeError, MemoryError)
 OPS = sorted(ops.__all__)
@@ -79,3 +79,36 @@ VARIADIC = {"expand", "permute", "reshape"}
 def test_wrong_arity_is_a_type_error(name):
     with pytest.raises(TypeError):
         getattr(ops, name)(*[1] * 20)
+
+
+def test_indirect_buffers_are_copied():
+    """Rows behind pointers (PEP 3118 suboffsets) cannot be read in place."""
+    testbuffer = pytest.importorskip("_testbuffer")
+    rows = testbuffer.ndarray(list(range(6)), shape=[2, 3], format="i", flags=testbuffer.ND_PIL)
+    np.testing.assert_array_equal(_core.copy(rows), [[0, 1, 2], [3, 4, 5]])
+
+
+def test_a_consumer_gets_the_order_that_it_asks_for():
+    testbuffer = pytest.importorskip("_testbuffer")
+    rows = _core.full((3, 4), 1.0, np.float32)
+    columns, spaced = _core.permute(rows, (1, 0)), _core.index(rows, (slice(None), slice(None, None, 2)))
+    both = _core.full((3,), 1.0, np.float32)
+    c, f, either = testbuffer.PyBUF_C_CONTIGUOUS, testbuffer.PyBUF_F_CONTIGUOUS, testbuffer.PyBUF_ANY_CONTIGUOUS
+    fitting = [(rows, c), (rows, either), (columns, f), (columns, either), (both, c), (both, f)]
+    for array in (rows, columns, spaced, both):
+        for order in (c, f, either):
+            if any(array is a and order == o for a, o in [*fitting, (both, either)]):
+                testbuffer.ndarray(array, getbuf=order)
+            else:
+                with pytest.raises(BufferError, match="order"):
+                    testbuffer.ndarray(array, getbuf=order)
+
+
+@pytest.mark.parametrize("step", [3, -3])
+def test_views_of_strided_foreign_memory_are_known_to_a_capture(step):
+    x = np.arange(60, dtype=np.float32)[::step]
+    program = _core.Program()
+    program.begin()
+    y = _core.neg(_core.index(x, slice(12, 18)))
+    program.finish([y])
+    np.testing.assert_array_equal(program.replay([])[0], -x[12:18])

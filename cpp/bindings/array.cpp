@@ -2,6 +2,7 @@
 #include "bindings/array.h"
 
 #include <cstring>
+#include <memory>
 
 namespace pynn {
 
@@ -45,6 +46,23 @@ void dealloc(PyObject* o) {
   Py_DECREF(array_type);
 }
 
+bool is_fortran(const Array& a) {
+  int64_t stride = 1;
+  for (int i = 0; i < a.dims; i++) {
+    if (a.shape[i] != 1 && a.strides[i] != stride) return a.size == 0;
+    stride *= a.shape[i];
+  }
+  return true;
+}
+
+// Whether the array lies as a request of the buffer protocol says; one that takes no strides means C order.
+bool has_order(const Array& a, int flags) {
+  const auto asks = [=](int flag) { return (flags & flag) == flag; };
+  if (a.contiguous) return !asks(PyBUF_F_CONTIGUOUS) || is_fortran(a);
+  if (!asks(PyBUF_STRIDES) || asks(PyBUF_C_CONTIGUOUS)) return false;
+  return !(asks(PyBUF_F_CONTIGUOUS) || asks(PyBUF_ANY_CONTIGUOUS)) || is_fortran(a);
+}
+
 int get_buffer(PyObject* o, Py_buffer* buffer, int flags) {
   buffer->obj = nullptr;
   Array* a = self(o);
@@ -54,8 +72,8 @@ int get_buffer(PyObject* o, Py_buffer* buffer, int flags) {
       PyErr_SetString(PyExc_BufferError, "the array is read-only");
       return -1;
     }
-    if ((flags & PyBUF_STRIDES) != PyBUF_STRIDES && !a->contiguous) {
-      PyErr_SetString(PyExc_BufferError, "the array is not in C order");
+    if (!has_order(*a, flags)) {
+      PyErr_SetString(PyExc_BufferError, "the array is not in the order of memory that is asked for");
       return -1;
     }
   } catch (py::error_already_set& e) {
@@ -170,11 +188,17 @@ int dtype_of_format(const char* format, Py_ssize_t item) {
   return -1;
 }
 
+struct ReleaseBuffer {
+  void operator()(Py_buffer* buffer) const {
+    PyBuffer_Release(buffer);
+    delete buffer;
+  }
+};
+
 void release_buffer_owner(Block* block) {
+  if (!Py_IsInitialized()) return;  // the owner went with the interpreter
   PyGILState_STATE gil = PyGILState_Ensure();
-  auto* buffer = static_cast<Py_buffer*>(block->owner);
-  PyBuffer_Release(buffer);
-  delete buffer;
+  ReleaseBuffer()(static_cast<Py_buffer*>(block->owner));
   PyGILState_Release(gil);
 }
 
@@ -277,6 +301,23 @@ bool is_dense(const Array& a) {
   return true;
 }
 
+Extent extent(const Array& a) {
+  Extent e{a.data, a.data};
+  if (!a.size) return e;
+  const int64_t item = int64_t(item_size(a.dtype));
+  for (int i = 0; i < a.dims; i++) {
+    const int64_t reach = (a.shape[i] - 1) * a.strides[i] * item;
+    (reach < 0 ? e.begin : e.end) += reach;
+  }
+  e.end += item;
+  return e;
+}
+
+bool may_overlap(const Array& a, const Array& b) {
+  const Extent x = extent(a), y = extent(b);
+  return a.size && b.size && x.begin < y.end && y.begin < x.end;
+}
+
 bool same_layout(const Array& a, const Array& b) {
   if (a.dims != b.dims) return false;
   for (int i = 0; i < a.dims; i++)
@@ -289,36 +330,28 @@ ArrayRef wrap(py::handle object, const char* name) {
     Py_INCREF(object.ptr());
     return ArrayRef(self(object.ptr()));
   }
-  auto* buffer = new Py_buffer;
-  if (PyObject_GetBuffer(object.ptr(), buffer, PyBUF_FULL_RO)) {
-    delete buffer;
+  std::unique_ptr<Py_buffer, ReleaseBuffer> buffer(new Py_buffer{});
+  if (PyObject_GetBuffer(object.ptr(), buffer.get(), PyBUF_FULL_RO)) {
     PyErr_Clear();
     fail_type(std::string(name) + ": expected an array, got " + Py_TYPE(object.ptr())->tp_name);
   }
   const int dtype = dtype_of_format(buffer->format, buffer->itemsize);
-  if (dtype < 0 || buffer->ndim > kMaxDims) {
-    const std::string problem =
-        dtype < 0 ? std::string("expected float32, float64, int64, int32, uint8 or bool, got buffer format '") +
-                        buffer->format + "'"
-                  : "expected at most 8 dimensions, got " + std::to_string(buffer->ndim);
-    PyBuffer_Release(buffer);
-    delete buffer;
-    if (dtype < 0) fail_type(std::string(name) + ": " + problem);
-    fail(std::string(name) + ": " + problem);
-  }
+  if (dtype < 0)
+    fail_type(std::string(name) + ": expected float32, float64, int64, int32, uint8 or bool, got buffer format '" +
+              buffer->format + "'");
+  if (buffer->ndim > kMaxDims)
+    fail(std::string(name) + ": expected at most 8 dimensions, got " + std::to_string(buffer->ndim));
   const Py_ssize_t item = buffer->itemsize;
-  bool aligned = reinterpret_cast<size_t>(buffer->buf) % item == 0;
+  bool readable = reinterpret_cast<size_t>(buffer->buf) % item == 0 && !buffer->suboffsets;
   int64_t shape[kMaxDims];
   for (int i = 0; i < buffer->ndim; i++) {
     shape[i] = buffer->shape[i];
-    if (buffer->strides && buffer->strides[i] % item) aligned = false;
+    if (buffer->strides && buffer->strides[i] % item) readable = false;
   }
-  if (!aligned) {
+  if (!readable) {
     RecordingPause pause;  // a copy by the host is no call that a replay could repeat
     ArrayRef copy = new_array(DType(dtype), shape, buffer->ndim);
-    PyBuffer_ToContiguous(copy->data, buffer, buffer->len, 'C');
-    PyBuffer_Release(buffer);
-    delete buffer;
+    if (PyBuffer_ToContiguous(copy->data, buffer.get(), buffer->len, 'C')) throw py::error_already_set();
     return copy;
   }
   ArrayRef a = blank();
@@ -326,8 +359,11 @@ ArrayRef wrap(py::handle object, const char* name) {
   set_shape(*a, shape, buffer->ndim);
   for (int i = 0; buffer->strides && i < buffer->ndim; i++) a->strides[i] = buffer->strides[i] / item;
   update_contiguous(*a);
-  a->block = adopt(buffer->buf, size_t(buffer->len), buffer->readonly, buffer, release_buffer_owner);
   a->data = static_cast<char*>(buffer->buf);
+  const Extent memory = extent(*a);
+  a->block =
+      adopt(memory.begin, size_t(memory.end - memory.begin), buffer->readonly, buffer.get(), release_buffer_owner);
+  buffer.release();
   return a;
 }
 

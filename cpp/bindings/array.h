@@ -78,7 +78,13 @@ void copy_into(const Array& from, Array& to);              // shapes equal or br
 ArrayRef wrap(py::handle object, const char* name);        // an Array, a buffer; TypeError that names the argument
 bool is_dense(const Array& a);                             // no gaps and no overlaps, whatever the order of the axes
 bool same_layout(const Array& a, const Array& b);          // equal shapes and strides
-bool may_overlap(const Array& a, const Array& b);          // whether the memory between their ends meets
+bool may_overlap(const Array& a, const Array& b);          // whether their extents meet
+
+// The memory between the first byte that an array's elements occupy and the last.
+struct Extent {
+  char *begin, *end;
+};
+Extent extent(const Array& a);
 
 // Checks. Each raises with the op, the argument, what was expected and what was given.
 [[noreturn]] void fail(const std::string& message);       // ValueError

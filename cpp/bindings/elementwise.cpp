@@ -272,17 +272,6 @@ ArrayRef binary(const BinaryOp& op, const Operand& a, const Operand& b, const py
   return arithmetic(op, a, b, alpha, dtype);
 }
 
-// Where the memory of the elements begins and ends.
-std::pair<const char*, const char*> extent(const Array& a) {
-  const int64_t item = int64_t(item_size(a.dtype));
-  const char *begin = a.data, *end = a.data + item;
-  for (int i = 0; i < a.dims; i++) {
-    const int64_t span = (a.shape[i] - 1) * a.strides[i] * item;
-    (span < 0 ? begin : end) += span;
-  }
-  return {begin, end};
-}
-
 // y = y op b. b has y's dtype and shape, or is a number; it may share y's memory.
 void in_place(const BinaryOp& op, const ArrayRef& y, Operand b, const py::object& alpha) {
   check_writable(*y, op.name, "input");
@@ -297,10 +286,8 @@ void in_place(const BinaryOp& op, const ArrayRef& y, Operand b, const py::object
     check_same_dtype(*y, *b.array, op.name, "input and other");
     check_same_shape(*y, *b.array, op.name, "input and other");
     if (y->size == 0) return;
-    const auto [y_begin, y_end] = extent(*y);
-    const auto [b_begin, b_end] = extent(*b.array);
     const bool same = y->data == b.array->data && same_layout(*y, *b.array);
-    if (!same && b_begin < y_end && y_begin < b_end) {
+    if (!same && may_overlap(*y, *b.array)) {
       ArrayRef copy = new_like(*b.array);
       copy_into(*b.array, *copy);
       b.array = copy;

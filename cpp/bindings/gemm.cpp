@@ -65,22 +65,6 @@ int output_shape(const Array& a, const Array& b, int64_t rows, int64_t columns, 
   return dims;
 }
 
-// The range of memory that an array's elements span.
-struct Span {
-  const char *begin, *end;
-};
-Span span_of(const Array& a) {
-  int64_t low = 0, high = 1;
-  for (int i = 0; i < a.dims; i++) (a.strides[i] < 0 ? low : high) += (a.shape[i] - 1) * a.strides[i];
-  const int64_t item = int64_t(item_size(a.dtype));
-  return {a.data + low * item, a.data + high * item};
-}
-bool spans_meet(const Array& a, const Array& b) {
-  if (a.size == 0 || b.size == 0) return false;
-  const Span x = span_of(a), y = span_of(b);
-  return x.begin < y.end && y.begin < x.end;
-}
-
 // Whether two indices may reach the same element: axes by rising stride, each must step over all that the ones before
 // span.
 bool overlaps_itself(const Array& a) {
@@ -108,7 +92,7 @@ void check_output(Array& out, const Array& a, const Array& b, const Array* bias,
   if (!same) fail(op + ": expected shape " + shape_string(shape, dims) + " for out, got " + shape_string(out));
   check_writable(out, op.c_str(), "out");
   if (overlaps_itself(out)) fail(op + ": the elements of out overlap (shape " + shape_string(out) + ")");
-  if (spans_meet(out, a) || spans_meet(out, b) || (bias && spans_meet(out, *bias)))
+  if (may_overlap(out, a) || may_overlap(out, b) || (bias && may_overlap(out, *bias)))
     fail(op + ": out overlaps the memory of an input");
 }
 

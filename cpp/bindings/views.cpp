@@ -219,16 +219,6 @@ void fill_in_place(Array& a, const py::object& value) {
   }
 }
 
-// The first byte and the one after the last that the elements of a non-empty array occupy.
-void extent(const Array& a, const char*& begin, const char*& end) {
-  begin = end = a.data;
-  for (int i = 0; i < a.dims; i++) {
-    const int64_t reach = (a.shape[i] - 1) * a.strides[i] * int64_t(item_size(a.dtype));
-    (reach < 0 ? begin : end) += reach;
-  }
-  end += item_size(a.dtype);
-}
-
 void copy_in_place(const ArrayRef& to, const ArrayRef& from) {
   check_one_place_each(*to, "copy_");
   mark_written(*to);
@@ -237,14 +227,6 @@ void copy_in_place(const ArrayRef& to, const ArrayRef& from) {
 }
 
 }  // namespace
-
-bool may_overlap(const Array& a, const Array& b) {
-  if (!a.size || !b.size) return false;
-  const char *a_begin, *a_end, *b_begin, *b_end;
-  extent(a, a_begin, a_end);
-  extent(b, b_begin, b_end);
-  return a_begin < b_end && b_begin < a_end;
-}
 
 void check_one_place_each(const Array& a, const char* op) {
   for (int i = 0; i < a.dims; i++)
