@@ -1,7 +1,7 @@
 """The raw kernels on NumPy arrays, for embedding and benchmarks: no tensors, no tape.
 
 Arguments are ndarrays (or anything with the buffer protocol), read without a copy; results are ndarrays that view
-pynn's own memory. Shapes, dtypes and errors are those of the op of the same name in `pynn.ops`.
+pynn's own memory. Shapes, dtypes and errors are those of the op of the same name in `pynn.ops` (`gemm`: `matmul`).
 """
 
 from __future__ import annotations

@@ -197,3 +197,20 @@ def test_methods_have_docstrings():
     obvious = {"shape", "dtype", "ndim"}
     assert not [n for n in names if not getattr(pynn.Tensor, n).__doc__ and n not in obvious]
     assert pynn.Tensor.argmax.__doc__ == pynn.argmax.__doc__
+
+
+@pytest.mark.parametrize("bad", ["a", 1.5, None])
+def test_dimensions_are_whole_numbers(bad):
+    t = pynn.ones(2, 3)
+    for call in (
+        lambda: t.sum((0, bad)),
+        lambda: t.sum(bad or "b"),
+        lambda: t.reshape(bad, 2),
+        lambda: t.permute(bad, 0),
+        lambda: t.transpose(bad, 1),
+        lambda: t.flatten(bad),
+        lambda: t.unsqueeze(bad),
+    ):
+        with pytest.raises(TypeError, match=r"expected (a )?whole numbers? as"):
+            call()
+    assert t.sum(np.int64(1)).tolist() == t.sum(np.int64(1), keepdim=True).squeeze(np.int64(1)).tolist() == [3, 3]

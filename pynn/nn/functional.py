@@ -1,4 +1,4 @@
-"""The ops under the names that `torch.nn.functional` gives them."""
+"""The ops under the names that `torch.nn.functional` gives them; `half_sse_loss` is an addition."""
 
 from ..ops import (
     binary_cross_entropy,

@@ -124,7 +124,11 @@ def _difference(op: str, input: Any, target: Any, reduction: str) -> Tensor:
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:
-    """(input - target)², with gradients for both. Shapes have to be equal: a ValueError otherwise, no broadcasting."""
+    """(input - target)², with gradients for both.
+
+    Shapes have to be equal, ValueError otherwise. (PyTorch warns and broadcasts: outputs (N, 1) with targets (N,) train
+    on all N² pairs. Here one says `target.unsqueeze(1)`, or `expand`.)
+    """
     return _difference("mse_loss", input, target, reduction)
 
 

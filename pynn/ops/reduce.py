@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import builtins
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -23,7 +24,12 @@ class ValuesIndices(NamedTuple):
 def _axes(dim: Dims, ndim: int) -> tuple[int, ...]:
     if dim is None:
         return tuple(range(ndim))
-    return (dim,) if isinstance(dim, int) else tuple(dim)
+    if isinstance(dim, int):
+        return (dim,)
+    try:
+        return tuple([operator.index(d) for d in (dim if isinstance(dim, Sequence) else (dim,))])
+    except TypeError:
+        raise TypeError(f"expected whole numbers as dim, got {dim!r}") from None
 
 
 def _kept(shape: tuple[int, ...], axes: tuple[int, ...]) -> tuple[int, ...]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Sequence
 from typing import Any
 
@@ -12,10 +13,18 @@ from ..tensor import Tensor, as_tensor, record
 
 def _dims(args: tuple) -> tuple[int, ...]:
     """`f(2, 3)` and `f((2, 3))` mean the same."""
-    return tuple(args[0]) if len(args) == 1 and isinstance(args[0], Sequence) else args
+    values = args[0] if len(args) == 1 and isinstance(args[0], Sequence) else args
+    try:
+        return tuple([operator.index(v) for v in values])
+    except TypeError:
+        raise TypeError(f"expected whole numbers as sizes or dimensions, got {tuple(values)}") from None
 
 
 def _axis(dim: int, ndim: int, op: str) -> int:
+    try:
+        dim = operator.index(dim)
+    except TypeError:
+        raise TypeError(f"{op}: expected a whole number as dim, got {dim!r}") from None
     if not -max(ndim, 1) <= dim < max(ndim, 1):
         raise IndexError(f"{op}: dim {dim} is out of range for {ndim} dimensions")
     return dim % max(ndim, 1)

@@ -1,4 +1,4 @@
-"""Optimisers, with the arguments and formulas of torch.optim."""
+"""Optimisers, with the formulas, defaults and names of arguments of torch.optim (without amsgrad)."""
 
 from .adam import Adam, AdamW
 from .optimizer import Optimizer
