@@ -1,8 +1,22 @@
 import os
+from pathlib import Path
 
 import pytest
 
 import pynn
+
+
+@pytest.fixture(scope="session", autouse=True)
+def away_from_the_tree(tmp_path_factory):
+    """Child processes import the pynn that this process has, not what lies in the folder where pytest was started."""
+    package = Path(pynn.__file__).parent
+    search = os.pathsep.join(filter(None, (str(package.parent), os.environ.get("PYTHONPATH"))))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("PYTHONPATH", search)
+        if "PYNN_DATA" in os.environ:
+            patch.setenv("PYNN_DATA", os.path.abspath(os.environ["PYNN_DATA"]))
+        patch.chdir(tmp_path_factory.mktemp("cwd"))
+        yield
 
 
 def pytest_addoption(parser):
