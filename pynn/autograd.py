@@ -69,12 +69,8 @@ def run_backward(tensor: Any, gradient: Any, retain_graph: bool) -> None:
                 f"backward through '{node.name}' a second time: what it saved is freed; "
                 "pass retain_graph=True to the first backward()"
             )
-        for array, version in zip(node.saved, node.versions, strict=True):
-            if array.version != version:
-                raise RuntimeError(
-                    f"backward of '{node.name}' needs an array of shape {array.shape} that an in-place operation has "
-                    f"changed since (version {array.version}, expected {version})"
-                )
+        if node.versions != [array.version for array in node.saved]:
+            _raise_changed(node)
         outputs = list(node.backward(grads.pop(node)))
         inputs = node.inputs
         if not retain_graph:
@@ -91,6 +87,15 @@ def run_backward(tensor: Any, gradient: Any, retain_graph: bool) -> None:
                 grads[target] = grad
                 heapq.heappush(heap, (-target.order, target))
             del grad
+
+
+def _raise_changed(node: Node) -> None:
+    for array, version in zip(node.saved, node.versions, strict=True):
+        if array.version != version:
+            raise RuntimeError(
+                f"backward of '{node.name}' needs an array of shape {array.shape} that an in-place operation has "
+                f"changed since (version {array.version}, expected {version})"
+            )
 
 
 # References to a gradient that nobody else holds, seen from inside _accumulate: the caller's variable, the parameter

@@ -451,11 +451,17 @@ def record(name: str, array: Array, inputs: tuple, backward: Any, saved: tuple =
     `backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.
     `saved` are the arrays that it will read: an in-place change to one of them is an error then.
     """
+    if autograd.is_recorded(*inputs):
+        return taped(name, array, inputs, backward, saved)
+    return Tensor._wrap(array)
+
+
+def taped(name: str, array: Array, inputs: tuple, backward: Any, saved: tuple = ()) -> Tensor:
+    """As `record` for an op that has asked `autograd.is_recorded(*inputs)` itself, before it made its closure."""
     out = _new(Tensor)
     out._array = array
-    if autograd.is_recorded(*inputs):
-        out.requires_grad = True
-        out._node = autograd.Node(name, backward, inputs, saved)
+    out.requires_grad = True
+    out._node = autograd.Node(name, backward, inputs, saved)
     return out
 
 

@@ -21,7 +21,7 @@ class _Ordered(Module):
     """Submodules under the names "0", "1", … (or given ones), in order."""
 
     def _layers(self) -> list[Module]:
-        return list(self.children())
+        return [value for value in vars(self).values() if isinstance(value, Module)]
 
     def append(self, module: Module) -> Any:
         """Add a module at the end; returns this container."""

@@ -8,7 +8,7 @@ from typing import Any
 from .. import _core
 from .._core import Array
 from ..autograd import is_recorded
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor, taped
 
 
 def matmul(input: Any, other: Any) -> Tensor:
@@ -57,7 +57,7 @@ def matmul(input: Any, other: Any) -> Tensor:
         return da, db
 
     saved = tuple([x for x in (saved_left, saved_right) if x is not None])
-    return record("matmul", out, (a, b), backward, saved)
+    return taped("matmul", out, (a, b), backward, saved)
 
 
 def _reshape(array: Array, shape: tuple[int, ...]) -> Array:

@@ -8,7 +8,7 @@ from typing import Any
 from .. import _core
 from .._core import Array
 from ..autograd import is_recorded
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor, taped
 
 
 def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") -> Tensor:
@@ -22,16 +22,16 @@ def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") 
     float64.
     """
     x, w, b = as_tensor(input), as_tensor(weight), None if bias is None else as_tensor(bias)
-    shape = x.shape
-    if w.ndim != 2 or not shape:
-        raise ValueError(f"linear: expected input (..., in) and weight (out, in), got shapes {shape} and {w.shape}")
-    if shape[-1] != w.shape[1]:
-        raise ValueError(f"linear: expected {w.shape[1]} input features, got {shape[-1]} (input shape {shape})")
-    matrix = x._array if x.ndim > 1 else _core.reshape(x._array, (1, *shape))
+    shape, features = x._array.shape, w._array.shape
+    if len(features) != 2 or not shape:
+        raise ValueError(f"linear: expected input (..., in) and weight (out, in), got shapes {shape} and {features}")
+    if shape[-1] != features[1]:
+        raise ValueError(f"linear: expected {features[1]} input features, got {shape[-1]} (input shape {shape})")
+    matrix = x._array if len(shape) > 1 else _core.reshape(x._array, (1, *shape))
     bias_array = None if b is None else b._array
     y = _core.gemm(matrix, w._array, bias_array, activation, None, False, False, True, "linear")
-    if x.ndim == 1:
-        y = _core.reshape(y, w.shape[:1])
+    if len(shape) == 1:
+        y = _core.reshape(y, features[:1])
 
     if not is_recorded(x, w, b):
         return Tensor._wrap(y)
@@ -41,7 +41,7 @@ def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") 
     saved_input = matrix if w.requires_grad else None
     saved_output = y if activation != "none" else None
     needs_bias = b is not None and b.requires_grad
-    out_features, in_features = w.shape
+    out_features, in_features = features
     in_major = w._array.strides[0] == 1  # the weight is (in, out) in memory
 
     def backward(grad: Array) -> tuple[Array | None, Array | None, Array | None]:
@@ -64,4 +64,4 @@ def linear(input: Any, weight: Any, bias: Any = None, activation: str = "none") 
         return dx, dw, _core.sum(dz, (0,), False) if needs_bias else None
 
     saved = tuple([a for a in (saved_weight, saved_input, saved_output) if a is not None])
-    return record("linear", y, (x, w, b), backward, saved)
+    return taped("linear", y, (x, w, b), backward, saved)
