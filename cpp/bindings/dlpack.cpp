@@ -157,14 +157,14 @@ Array layout_of(const ForeignTensor& t, char** low, char** high) {
     fail("from_dlpack: expected at most 8 dimensions, got " + std::to_string(t.dims));
   Array layout{};
   layout.dtype = dtype_of(t.dtype);
-  int64_t size = 1, below = 0, above = 0;  // elements
+  int64_t size = 1, below = 0, above = 0;  // elements; `size` were none 0, so that no product of sizes overflows
   for (int i = 0; i < t.dims; i++) {
     if (t.shape[i] < 0) fail("from_dlpack: negative size in shape " + shape_string(t.shape, t.dims));
-    if (__builtin_mul_overflow(size, t.shape[i], &size)) fail("from_dlpack: the shape overflows");
+    if (__builtin_mul_overflow(size, t.shape[i] ? t.shape[i] : 1, &size)) fail("from_dlpack: the shape overflows");
   }
   set_shape(layout, t.shape, t.dims);
   for (int i = 0; t.strides && i < t.dims; i++) layout.strides[i] = t.strides[i];
-  for (int i = 0; size && i < t.dims; i++) {
+  for (int i = 0; layout.size && i < t.dims; i++) {
     int64_t reach;
     if (__builtin_mul_overflow(layout.shape[i] - 1, layout.strides[i], &reach) ||
         __builtin_add_overflow(reach < 0 ? below : above, reach, reach < 0 ? &below : &above))
@@ -174,7 +174,7 @@ Array layout_of(const ForeignTensor& t, char** low, char** high) {
   layout.data = static_cast<char*>(t.data) + t.byte_offset;
   const int64_t item = int64_t(item_size(layout.dtype));
   *low = layout.data + below * item;
-  *high = layout.data + (size ? above + 1 : 0) * item;
+  *high = layout.data + (layout.size ? above + 1 : 0) * item;
   if (reinterpret_cast<size_t>(layout.data) % item)
     fail_buffer("from_dlpack: the memory is not aligned to its elements of " + std::to_string(item) + " bytes");
   return layout;

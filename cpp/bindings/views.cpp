@@ -158,7 +158,7 @@ py::object item(const ArrayRef& a) {
     case DType::int64: return py::int_(*a->as<int64_t>());
     case DType::int32: return py::int_(*a->as<int32_t>());
     case DType::uint8: return py::int_(*a->as<uint8_t>());
-    case DType::boolean: return py::bool_(*a->as<bool>());
+    case DType::boolean: return py::bool_(*a->as<uint8_t>() != 0);  // foreign memory may hold any byte
   }
   throw std::logic_error("item: unknown dtype");
 }

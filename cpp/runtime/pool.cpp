@@ -98,14 +98,19 @@ class Pool {
     {
       std::lock_guard lock(lock_);
       block = classes_[size_class].newest();
-      if (block) forget(block);
       allocations_++;
-      hits_ += block != nullptr;
-      live_ += capacity;
-      peak_ = std::max(peak_, live_);
+      if (block) {
+        forget(block);
+        hits_++;
+        count_live(capacity);
+      }
     }
-    if (!block) block = make(size_class, capacity);
-    if (!block) return nullptr;
+    if (!block) {
+      block = make(size_class, capacity);
+      if (!block) return nullptr;
+      std::lock_guard lock(lock_);
+      count_live(capacity);
+    }
     block->refs.store(1, std::memory_order_relaxed);
     block->version.store(0, std::memory_order_relaxed);
     return block;
@@ -159,8 +164,6 @@ class Pool {
     PoolBlock* block = data ? new (std::nothrow) PoolBlock : nullptr;
     if (!block) {
       system_free(data, capacity);
-      std::lock_guard lock(lock_);
-      live_ -= capacity;
       return nullptr;
     }
     block->data = static_cast<char*>(data);
@@ -171,6 +174,11 @@ class Pool {
     block->owner = nullptr;
     block->size_class = size_class;
     return block;
+  }
+
+  void count_live(size_t capacity) {
+    live_ += capacity;
+    peak_ = std::max(peak_, live_);
   }
 
   void forget(PoolBlock* block) {

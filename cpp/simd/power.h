@@ -54,7 +54,7 @@ PYNN_INLINE Vec<double> power_wide(Vec<double> a, Vec<double> y) {
   l = a == 0.0 ? broadcast(-infinity) : l;
   l = a < infinity ? l : a;  // infinity and NaN
   Vec<double> t = y * l;
-  t = (a == 1.0) & (y == y) ? Vec<double>{} : t;  // 1^infinity
+  t = ((a == 1.0) & (y == y)) ? Vec<double>{} : t;  // 1^infinity
   return exp2_wide(t);
 }
 
@@ -82,8 +82,8 @@ PYNN_INLINE Vec<float> power(Vec<float> x, Vec<float> y) {
   const VecInt<float> integer = huge | (__builtin_convertvector(k, Vec<float>) == y);
   const VecInt<float> odd = integer & ~huge & -(k & 1);
   p = from_bits(bits(p) | (bits(x) & odd & int32_t(0x80000000)));
-  p = (x < 0.f) & (a < __builtin_inff()) & ~integer ? broadcast(__builtin_nanf("")) : p;
-  return (x == 1.f) | (y == 0.f) ? broadcast(1.f) : p;
+  p = ((x < 0.f) & (a < __builtin_inff()) & ~integer) ? broadcast(__builtin_nanf("")) : p;
+  return ((x == 1.f) | (y == 0.f)) ? broadcast(1.f) : p;
 }
 PYNN_INLINE Vec<double> power(Vec<double> x, Vec<double> y) {
   Vec<double> p;

@@ -66,6 +66,7 @@ def test_impossible_sizes(shape):
         return
     with pytest.raises((MemoryError, ValueError)):
         _core.empty(shape, FLOAT)
+    assert pynn.memory_stats()["peak_bytes"] < 1 << 40  # what was never had is no peak
 
 
 def test_arrays_made_in_one_thread_and_dropped_in_another():
