@@ -3,6 +3,7 @@
 #pragma once
 #include <pybind11/pybind11.h>
 
+#include <cstring>
 #include <initializer_list>
 #include <string>
 
@@ -105,6 +106,14 @@ int normalize_axis(int64_t axis, int dims, const char* op);  // IndexError where
 // Raises CaptureError where this thread records: the host may not look at memory that a replay will fill.
 void check_host_access(const char* what);
 void mark_written(Array& a);  // raises where the memory is read-only; bumps the block's version
+
+// A number as launch structs carry it: the bytes of one element.
+template <class T>
+uint64_t as_bytes(T value) {
+  uint64_t bytes = 0;
+  std::memcpy(&bytes, &value, sizeof value);
+  return bytes;
+}
 
 [[noreturn]] void fail_status(Status status, const char* op);
 

@@ -3,7 +3,6 @@
 #include "ops/elementwise.h"
 
 #include <algorithm>
-#include <cstring>
 
 #include "bindings/families.h"
 #include "dispatch.h"
@@ -65,13 +64,6 @@ DType result_type(const Operand& a, const Operand& b) {
   if (difference == 0) return wider(s, t);
   const DType strong = difference > 0 ? s : t, weak = difference > 0 ? t : s;
   return kind_of(strong) >= kind_of(weak) ? strong : wider(strong, weak);
-}
-
-template <class T>
-uint64_t as_bytes(T value) {
-  uint64_t bytes = 0;
-  std::memcpy(&bytes, &value, sizeof value);
-  return bytes;
 }
 
 // The bytes of a Python number as an element of `dtype`.

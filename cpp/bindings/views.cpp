@@ -1,7 +1,6 @@
 // Views, copies and fills of arrays: what the tensor methods without arithmetic need.
 #include <pybind11/stl.h>
 
-#include <cstring>
 #include <vector>
 
 #include "bindings/families.h"
@@ -161,13 +160,6 @@ py::object item(const ArrayRef& a) {
     case DType::boolean: return py::bool_(*a->as<uint8_t>() != 0);  // foreign memory may hold any byte
   }
   throw std::logic_error("item: unknown dtype");
-}
-
-template <class T>
-uint64_t as_bytes(T value) {
-  uint64_t bytes = 0;
-  std::memcpy(&bytes, &value, sizeof value);
-  return bytes;
 }
 
 [[noreturn]] void fail_value(const py::object& value, DType dtype) {

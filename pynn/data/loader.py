@@ -13,9 +13,8 @@ from .. import _core
 from ..random import Generator, randperm
 from ..tensor import Tensor, as_tensor, float32, float64, int64, uint8
 
-_FIRST_STREAM = (
-    1 << 32
-)  # epochs draw from streams of their own, apart from the generators of initial weights and dropout
+# Epochs draw from streams of their own, apart from the generators of initial weights and dropout.
+_FIRST_STREAM = 1 << 32
 
 
 class Loader:

@@ -9,6 +9,7 @@ from .. import _core
 from .._core import Array
 from ..autograd import is_recorded
 from ..tensor import Tensor, as_tensor, taped
+from .views import sum_to_shape
 
 
 def matmul(input: Any, other: Any) -> Tensor:
@@ -45,14 +46,14 @@ def matmul(input: Any, other: Any) -> Tensor:
         grad = _reshape(grad, shape)
         da = db = None
         if saved_right is not None:
-            da = _sum_to(_core.gemm(grad, saved_right, transpose_b=True), left_shape)
+            da = sum_to_shape(_core.gemm(grad, saved_right, transpose_b=True), left_shape)
             da = _reshape(da, a_shape)
         if saved_left is not None:
             x = saved_left
             if len(right_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: all its rows in one product
                 x = _reshape(x, (prod(left_shape[:-1]), left_shape[-1]))
                 grad = _reshape(grad, (prod(shape[:-1]), shape[-1]))
-            db = _sum_to(_core.gemm(x, grad, transpose_a=True), right_shape)
+            db = sum_to_shape(_core.gemm(x, grad, transpose_a=True), right_shape)
             db = _reshape(db, b_shape)
         return da, db
 
@@ -62,12 +63,3 @@ def matmul(input: Any, other: Any) -> Tensor:
 
 def _reshape(array: Array, shape: tuple[int, ...]) -> Array:
     return array if array.shape == shape else _core.reshape(array, shape)
-
-
-def _sum_to(grad: Array, shape: tuple[int, ...]) -> Array:
-    """`grad` summed over the batch axes that were broadcast from `shape`."""
-    if grad.shape == shape:
-        return grad
-    extra = grad.ndim - len(shape)
-    axes = [i for i in range(grad.ndim) if i < extra or (shape[i - extra] == 1 and grad.shape[i] != 1)]
-    return _core.reshape(_core.sum(grad, axes, False), shape)

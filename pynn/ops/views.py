@@ -89,8 +89,9 @@ def unsqueeze(input: Any, dim: int) -> Tensor:
 def expand(input: Any, *shape: int | Sequence[int]) -> Tensor:
     """A view broadcast to `shape`; -1 keeps a size. ValueError where the shapes do not broadcast."""
     x = as_tensor(input)
+    before = x.shape
     y = _core.expand(x._array, _dims(shape))
-    return record("expand", y, (x,), lambda grad: (sum_to_shape(grad, x.shape),))
+    return record("expand", y, (x,), lambda grad: (sum_to_shape(grad, before),))
 
 
 def index(input: Any, key: Any) -> Tensor:

@@ -3,10 +3,8 @@ import pytest
 
 import pynn
 from opcase import OpCase, same_bits, suite
-from pynn import _core, ops
+from pynn import ops
 from pynn.reference import linear as reference
-
-sum_is_there = pytest.mark.skipif(not hasattr(_core, "sum"), reason="the bias gradient needs _core.sum")
 
 
 def draw(rng, n):
@@ -25,14 +23,13 @@ CASES = [
         draw,
         {"activation": activation},
         bound=bound,
-        differentiable=(0, 1, 2) if hasattr(_core, "sum") else (0, 1),
+        differentiable=(0, 1, 2),
     )
     for activation in ("none", "sigmoid", "tanh")
 ]
 test_op = suite(CASES)
 
 
-@sum_is_there
 @pytest.mark.parametrize("activation", ["none", "sigmoid", "tanh", "relu"])
 @pytest.mark.parametrize("shape", [(5, 4), (2, 3, 4), (4,), (0, 4)])
 @pytest.mark.parametrize("in_major", [False, True])
