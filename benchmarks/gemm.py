@@ -109,9 +109,9 @@ class Linear(Row):
 
 ROWS = [
     *(Matmul(shape) for shape in SQUARES + LAYERS),
-    # backward of a layer 784 -> 30 and 3136 -> 1024: dX = dY W with W (out, in); dW = dY^T X
-    *(Matmul(shape, b_transposed=True) for shape in ((128, 784, 30), (128, 3136, 1024), (512, 512, 512))),
-    *(Matmul(shape, a_transposed=True) for shape in ((30, 784, 128), (1024, 3136, 128), (512, 512, 512))),
+    # backward of layers 784 -> 30 and 1024 -> 3136: dX = dY W^T, dW = X^T dY
+    *(Matmul(shape, b_transposed=True) for shape in ((128, 784, 30), (128, 1024, 3136), (512, 512, 512))),
+    *(Matmul(shape, a_transposed=True) for shape in ((784, 30, 128), (1024, 3136, 128), (512, 512, 512))),
     Matmul((512, 512, 512), a_transposed=True, b_transposed=True),
     *(Matmul(shape) for shape in ((1, 1024, 1024), (1, 30, 784), (4, 1024, 1024))),
     *(Linear(*shape) for shape in ((128, 784, 30), (128, 784, 100), (256, 512, 512), (1, 1024, 1024), (1, 784, 100))),
