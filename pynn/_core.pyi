@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['Array', 'CaptureError', 'Program', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_recording', 'is_shared', 'isa_name', 'item', 'le', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'release_memory', 'reshape', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'wrap']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -75,6 +75,20 @@ class Program:
         """
         The program's own memory.
         """
+class TensorBase:
+    """
+    What every Tensor holds.
+    """
+    _array: Array
+    _node: Node | None
+    grad: typing.Any
+    requires_grad: bool
+class Node:
+    """
+    One recorded op.
+    """
+    @property
+    def name(self) -> str: ...
 def abs(arg0: Array) -> Array:
     ...
 def activation(arg0: Array, arg1: str) -> Array:
@@ -151,6 +165,14 @@ def gt(arg0: Array | float, arg1: Array | float) -> Array:
     ...
 def index(arg0: Array, arg1: typing.Any) -> Array:
     ...
+def is_grad_enabled() -> bool:
+    """
+    Whether ops on this thread are recorded.
+    """
+def is_recorded(*tensors):
+    """
+    Whether an op on these tensors (None among them) goes on the tape.
+    """
 def is_recording() -> bool:
     ...
 def is_shared(arg0: Array) -> bool:
@@ -160,6 +182,10 @@ def isa_name() -> str:
 def item(arg0: Array) -> typing.Any:
     ...
 def le(arg0: Array | float, arg1: Array | float) -> Array:
+    ...
+def linear(arg0: Array, arg1: Array, arg2: Array | None, arg3: str) -> Array:
+    ...
+def linear_backward(grad: Array, input: Array | None, weight: Array, output: Array | None, activation: str, wants_input: bool, wants_weight: bool, wants_bias: bool) -> tuple[typing.Any, ...]:
     ...
 def local_threads() -> int:
     ...
@@ -227,10 +253,26 @@ def random_truncated_normal_(arg0: Array, arg1: Array, arg2: float, arg3: float,
     ...
 def random_uniform_(arg0: Array, arg1: Array, arg2: float, arg3: float) -> None:
     ...
+def record(name, array, inputs, backward, saved = tuple()):
+    """
+    The tensor of an op's output `array`, on the tape where an input requires grad.
+    
+    `backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.
+    `inputs` are tensors, or None where no gradient ever goes. `saved` are the arrays (or None) that backward will read:
+    an in-place change to one of them is an error then.
+    """
 def release_memory() -> None:
     ...
 def reshape(arg0: Array, arg1: collections.abc.Sequence[int]) -> Array:
     ...
+def run_backward(arg0: typing.Any, arg1: typing.Any, arg2: bool) -> None:
+    """
+    Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches.
+    """
+def set_grad_enabled(arg0: bool) -> bool:
+    """
+    Whether ops on this thread are recorded from now on; returns what was before.
+    """
 def set_local_threads(arg0: int) -> None:
     """
     This thread's own number of threads; 0 takes it back.
@@ -267,6 +309,14 @@ def use_isa(arg0: str) -> None:
     """
     Switches the kernels of the whole process, for tests and benchmarks.
     """
+def use_tensor_class(arg0: type) -> None:
+    """
+    The class of the tensors that `record` and `wrap_tensor` make.
+    """
 def wrap(arg0: Array) -> Array:
     ...
+def wrap_tensor(array):
+    """
+    A tensor on `array` itself, outside the tape.
+    """
 build_flags: str = 'GNU 12.2.0, Release'

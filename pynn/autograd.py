@@ -1,116 +1,20 @@
-"""Reverse-mode automatic differentiation: the tape, its walk, and what users build on it.
+"""Reverse-mode automatic differentiation: what users build on the tape.
 
-An op computes an array and records a closure that turns the gradient of its output into gradients of its inputs.
-Nodes hold arrays and other nodes, never tensors, so that no reference cycle keeps memory alive.
+An op computes an array and records a closure that turns the gradient of its output into gradients of its inputs
+(`_core.record`); `Tensor.backward` walks the closures (cpp/bindings/tape.cpp). Closures hold arrays, never tensors, so
+that no reference cycle keeps memory alive.
 """
 
 from __future__ import annotations
 
 import functools
-import heapq
-import itertools
-import threading
 from collections.abc import Callable, Sequence
-from sys import getrefcount
 from typing import Any
 
 import numpy as np
 
 from . import _core
-
-_next_order = itertools.count().__next__
-
-
-class _Flags(threading.local):
-    grad = True
-
-
-_flags = _Flags()
-
-
-class Node:
-    """One recorded op: `backward(grad) -> gradients of the inputs`, as arrays."""
-
-    __slots__ = ("backward", "inputs", "name", "order", "saved", "versions")
-
-    def __init__(self, name: str, backward: Callable, inputs: tuple, saved: tuple) -> None:
-        self.order = _next_order()
-        self.name = name
-        self.backward: Callable | None = backward
-        self.inputs: list | None = [
-            None if t is None or not t.requires_grad else t._node or t for t in inputs
-        ]  # of each: its node, the leaf itself, or None where no gradient is wanted
-        self.saved = saved
-        self.versions = [a.version for a in saved]
-
-
-def is_recorded(*tensors: Any) -> bool:
-    """Whether an op on these tensors (None among them) goes on the tape."""
-    if _flags.grad:
-        for t in tensors:
-            if t is not None and t.requires_grad:
-                return True
-    return False
-
-
-def run_backward(tensor: Any, gradient: Any, retain_graph: bool) -> None:
-    """Walk the tape from `tensor`, newest node first, adding to the `.grad` of every leaf it reaches."""
-    node = tensor._node
-    if node is None:
-        _accumulate(tensor, gradient)
-        return
-    grads = {node: gradient}
-    del gradient
-    heap = [(-node.order, node)]
-    while heap:
-        node = heapq.heappop(heap)[1]
-        if node.backward is None:
-            raise RuntimeError(
-                f"backward through '{node.name}' a second time: what it saved is freed; "
-                "pass retain_graph=True to the first backward()"
-            )
-        if node.versions != [array.version for array in node.saved]:
-            _raise_changed(node)
-        outputs = list(node.backward(grads.pop(node)))
-        inputs = node.inputs
-        if not retain_graph:
-            node.backward = node.saved = node.inputs = None
-        for target in reversed(inputs):
-            grad = outputs.pop()
-            if target is None or grad is None:
-                continue
-            if type(target) is not Node:
-                _accumulate(target, grad)
-            elif target in grads:
-                grads[target] = _core.add(grads[target], grad)
-            else:
-                grads[target] = grad
-                heapq.heappush(heap, (-target.order, target))
-            del grad
-
-
-def _raise_changed(node: Node) -> None:
-    for array, version in zip(node.saved, node.versions, strict=True):
-        if array.version != version:
-            raise RuntimeError(
-                f"backward of '{node.name}' needs an array of shape {array.shape} that an in-place operation has "
-                f"changed since (version {array.version}, expected {version})"
-            )
-
-
-# References to a gradient that nobody else holds, seen from inside _accumulate: the caller's variable, the parameter
-# and the argument of getrefcount.
-_UNSHARED = 3
-
-
-def _accumulate(leaf: Any, grad: Any) -> None:
-    if leaf.grad is not None:
-        _core.add_(leaf.grad._array, grad)
-        return
-    # A leaf's gradient is its own memory: later backward passes add to it in place.
-    if getrefcount(grad) > _UNSHARED or _core.is_shared(grad):
-        grad = _core.copy(grad)
-    leaf.grad = type(leaf)._wrap(grad)
+from ._core import is_grad_enabled as is_grad_enabled
 
 
 class set_grad_enabled:
@@ -121,11 +25,10 @@ class set_grad_enabled:
         self._before: list[bool] = []
 
     def __enter__(self) -> None:
-        self._before.append(_flags.grad)
-        _flags.grad = self._mode
+        self._before.append(_core.set_grad_enabled(self._mode))
 
     def __exit__(self, *exc: object) -> None:
-        _flags.grad = self._before.pop()
+        _core.set_grad_enabled(self._before.pop())
 
     def __call__(self, function: Callable) -> Callable:
         @functools.wraps(function)
@@ -148,11 +51,6 @@ class enable_grad(set_grad_enabled):
 
     def __init__(self) -> None:
         super().__init__(True)
-
-
-def is_grad_enabled() -> bool:
-    """Whether ops on this thread are recorded."""
-    return _flags.grad
 
 
 class Context:
@@ -209,7 +107,7 @@ class Function:
             return [_checked_gradient(cls.__name__, g, t) for g, t in zip(grads, shapes, strict=True)]
 
         shapes = [None if t is None else t.shape for t in inputs]
-        return _tensor.record(cls.__name__, out._array, inputs, backward, tuple([a for a in saved if a is not None]))
+        return _core.record(cls.__name__, out._array, inputs, backward, saved)
 
 
 def _checked_gradient(name: str, grad: Any, shape: tuple | None) -> Any:

@@ -10,8 +10,7 @@ from typing import Any
 
 import numpy as np
 
-from . import _core, autograd
-from ._core import Array
+from . import _core
 
 float32 = np.dtype("float32")
 float64 = np.dtype("float64")
@@ -21,10 +20,9 @@ uint8 = np.dtype("uint8")
 bool_ = np.dtype("bool")
 
 _FLOATS = (float32, float64)
-_new = object.__new__
 
 
-class Tensor:
+class Tensor(_core.TensorBase):
     """An n-dimensional array with automatic differentiation; made by `pynn.tensor` and friends.
 
     Attributes: `grad` (Tensor or None), `requires_grad`.
@@ -32,23 +30,12 @@ class Tensor:
 
     __array_ufunc__ = None  # so that ndarray * Tensor comes to Tensor.__rmul__
 
-    _array: Array
-    # Defaults on the class: an op then sets one attribute per tensor it makes, not four (120 instead of 250 ns).
-    _node: autograd.Node | None = None
-    grad: Tensor | None = None
-    requires_grad: bool = False
-
     def __init__(self, data: Any, dtype: Any = None, requires_grad: bool = False) -> None:
         source = tensor(data, dtype, requires_grad)
         self._array = source._array
         self.requires_grad = source.requires_grad
 
-    @classmethod
-    def _wrap(cls, array: Array) -> Tensor:
-        """A tensor on `array` itself, outside the tape."""
-        t = _new(Tensor)
-        t._array = array
-        return t
+    _wrap = staticmethod(_core.wrap_tensor)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -88,7 +75,7 @@ class Tensor:
             gradient = as_tensor(gradient, dtype=self.dtype)._array
             if gradient.shape != self.shape:
                 raise ValueError(f"backward: expected a gradient of shape {self.shape}, got {gradient.shape}")
-        autograd.run_backward(self, gradient, retain_graph)
+        _core.run_backward(self, gradient, retain_graph)
 
     def detach(self) -> Tensor:
         """The same memory, outside the tape."""
@@ -349,7 +336,7 @@ class Tensor:
         return ops.log_softmax(self, dim)
 
     def _check_in_place(self, what: str) -> None:
-        if self.requires_grad and autograd.is_grad_enabled():
+        if self.requires_grad and _core.is_grad_enabled():
             raise RuntimeError(f"{what} of a tensor that requires grad is only allowed under pynn.no_grad()")
 
     def _in_place(self, what: str, kernel: Any, other: Any, **kwargs: Any) -> Tensor:
@@ -443,26 +430,6 @@ class Tensor:
         text = np.array2string(np.asarray(self._array), separator=", ", prefix="tensor(")
         extra = "" if self.dtype == float32 else f", dtype={self.dtype.name}"
         return f"tensor({text}{extra}{', requires_grad=True' if self.requires_grad else ''})"
-
-
-def record(name: str, array: Array, inputs: tuple, backward: Any, saved: tuple = ()) -> Tensor:
-    """The tensor of an op's output `array`, on the tape where an input requires grad.
-
-    `backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.
-    `saved` are the arrays that it will read: an in-place change to one of them is an error then.
-    """
-    if autograd.is_recorded(*inputs):
-        return taped(name, array, inputs, backward, saved)
-    return Tensor._wrap(array)
-
-
-def taped(name: str, array: Array, inputs: tuple, backward: Any, saved: tuple = ()) -> Tensor:
-    """As `record` for an op that has asked `autograd.is_recorded(*inputs)` itself, before it made its closure."""
-    out = _new(Tensor)
-    out._array = array
-    out.requires_grad = True
-    out._node = autograd.Node(name, backward, inputs, saved)
-    return out
 
 
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
@@ -564,6 +531,8 @@ def ones_like(input: Any) -> Tensor:
     """Ones in the shape, dtype and memory order of `input`."""
     return full_like(input, 1)
 
+
+_core.use_tensor_class(Tensor)
 
 # The methods above call the ops, and the ops need the class: the one pair of modules that know each other.
 from . import ops  # noqa: E402

@@ -1,4 +1,6 @@
 import gc
+import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -178,3 +180,57 @@ def test_a_function_with_a_wrong_backward(gradient, error, message):
     x = pynn.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(error, match=message):
         Bad.apply(x).sum().backward()
+
+
+def test_a_cycle_through_a_closure_is_collected():
+    def cycle(freed):
+        x = pynn.tensor([1.0], requires_grad=True)
+        held = []
+        y = _core.record("cycle", _core.copy(x._array), (x,), lambda grad: (held and grad,))
+        held.append(y)  # the closure sees the tensor that holds it
+        weakref.finalize(y, freed.append, True)
+
+    freed = []
+    cycle(freed)
+    gc.collect()
+    assert freed
+
+
+@pytest.mark.parametrize(
+    ("backward", "error", "message"),
+    [
+        (lambda g: (g, g), ValueError, "backward of 'op': expected 1 gradients, got 2"),
+        (lambda g: g, TypeError, "backward of 'op': expected a tuple of gradients, got .*Array"),
+        (lambda g: (1.0,), TypeError, "op: expected an Array, got float"),
+    ],
+)
+def test_an_op_with_a_wrong_backward(backward, error, message):
+    x = pynn.tensor([1.0], requires_grad=True)
+    y = _core.record("op", _core.copy(x._array), (x,), backward)
+    with pytest.raises(error, match=message):
+        y.backward()
+    assert x.grad is None
+
+
+def test_record_refuses_what_is_no_tensor_or_array():
+    a = _core.full((1,), 1.0, np.float32)
+    with pytest.raises(TypeError, match="expected Tensors or None as inputs of an op, got int"):
+        _core.record("op", a, (1,), None)
+    with pytest.raises(TypeError, match="record: expected an Array, got list"):
+        _core.record("op", [], (), None)
+    with pytest.raises(TypeError, match="record: expected tuples as inputs and saved"):
+        _core.record("op", a, [], None)
+    x = pynn.tensor([1.0], requires_grad=True)
+    x.grad = 3
+    with pytest.raises(TypeError, match=r"expected a Tensor or None as \.grad, got int"):
+        (x * 2).sum().backward()
+
+
+def test_each_thread_has_a_grad_mode_of_its_own():
+    seen = []
+    with pynn.no_grad():
+        thread = threading.Thread(target=lambda: seen.append(pynn.is_grad_enabled()))
+        thread.start()
+        thread.join()
+        assert not pynn.is_grad_enabled()
+    assert seen == [True]

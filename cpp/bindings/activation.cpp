@@ -44,11 +44,13 @@ ArrayRef backward(const ArrayRef& given, const ArrayRef& output, Activation kind
 
 }  // namespace
 
+ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind) {
+  return backward(grad, output, activation_kind(kind));
+}
+
 void bind_activation(py::module_& m) {
   m.def("activation", [](const ArrayRef& x, const std::string& kind) { return forward(x, activation_kind(kind)); });
-  m.def("activation_backward", [](const ArrayRef& grad, const ArrayRef& output, const std::string& kind) {
-    return backward(grad, output, activation_kind(kind));
-  });
+  m.def("activation_backward", activation_backward);
 }
 
 }  // namespace pynn

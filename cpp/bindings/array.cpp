@@ -367,6 +367,13 @@ ArrayRef wrap(py::handle object, const char* name) {
   return a;
 }
 
+ArrayRef argument(py::handle object) {
+  ArrayRef a = wrap(object, "argument");
+  if (Program* program = recording()) [[unlikely]]
+    program->know(a->block);
+  return a;
+}
+
 void fail(const std::string& message) { throw py::value_error(message); }
 void fail_type(const std::string& message) { throw py::type_error(message); }
 
@@ -450,17 +457,12 @@ void bind_array(py::module_& m) {
 namespace pybind11::detail {
 
 bool type_caster<pynn::ArrayRef>::load(handle source, bool) {
-  value = pynn::wrap(source, "argument");
-  if (pynn::Program* program = pynn::recording()) [[unlikely]]
-    program->know(value->block);
+  value = pynn::argument(source);
   return true;
 }
 
 bool type_caster<pynn::OptionalArray>::load(handle source, bool) {
-  if (source.is_none()) return true;
-  static_cast<pynn::ArrayRef&>(value) = pynn::wrap(source, "argument");
-  if (pynn::Program* program = pynn::recording()) [[unlikely]]
-    program->know(value->block);
+  if (!source.is_none()) static_cast<pynn::ArrayRef&>(value) = pynn::argument(source);
   return true;
 }
 

@@ -72,11 +72,13 @@ ArrayRef new_like_strided(const Array& like);              // the same order of 
 ArrayRef view(const Array& a);                             // the same block, to be given another shape
 void set_shape(Array& a, const int64_t* shape, int dims);  // C order; does not touch the memory
 void update_contiguous(Array& a);                          // after a change of shape or strides
+ArrayRef copy(const ArrayRef& a, bool keep_order);         // dense, in the same order of axes or in C order
 ArrayRef contiguous(const ArrayRef& a);                    // itself, or a copy in C order
 ArrayRef cast(const ArrayRef& a, DType dtype);             // itself, or a converted copy in C order
 ArrayRef move_axis(const ArrayRef& a, int from, int to);   // a view with one axis in another place, or itself
 void copy_into(const Array& from, Array& to);              // shapes equal or broadcast
 ArrayRef wrap(py::handle object, const char* name);        // an Array, a buffer; TypeError that names the argument
+ArrayRef argument(py::handle object);                      // wrap, and the program that is recorded knows of it
 bool is_dense(const Array& a);                             // no gaps and no overlaps, whatever the order of the axes
 bool same_layout(const Array& a, const Array& b);          // equal shapes and strides
 bool may_overlap(const Array& a, const Array& b);          // whether their extents meet

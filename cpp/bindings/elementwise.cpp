@@ -304,6 +304,9 @@ ArrayRef unary(Arithmetic op, const ArrayRef& given, const char* name) {
 
 }  // namespace
 
+ArrayRef add(const ArrayRef& a, const ArrayRef& b) { return binary(kAdd, Operand{a, {}}, Operand{b, {}}, py::int_(1)); }
+void add_in_place(const ArrayRef& y, const ArrayRef& x) { in_place(kAdd, y, Operand{x, {}}, py::int_(1)); }
+
 void bind_elementwise(py::module_& m) {
   const py::int_ one(1);
   const auto bind_binary = [&](const BinaryOp& op) {

@@ -10,6 +10,7 @@ void bind_dlpack(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_gather(py::module_& m);
 void bind_gemm(py::module_& m);
+void bind_linear(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_peak(py::module_& m);
@@ -18,6 +19,14 @@ void bind_random(py::module_& m);
 void bind_reduce(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_softmax(py::module_& m);
+void bind_tape(py::module_& m);
 void bind_views(py::module_& m);
+
+ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind);
+ArrayRef add(const ArrayRef& a, const ArrayRef& b);
+void add_in_place(const ArrayRef& y, const ArrayRef& x);
+ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, const std::string& activation,
+              const OptionalArray& out, bool accumulate, bool transpose_a, bool transpose_b, const std::string& op);
+ArrayRef sum(const ArrayRef& x, int axis);
 
 }  // namespace pynn

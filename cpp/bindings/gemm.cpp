@@ -128,6 +128,8 @@ void set_batch(Gemm& p, const Array& a, const Array& b, const Array& c) {
   }
 }
 
+}  // namespace
+
 ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, const std::string& activation,
               const OptionalArray& out, bool accumulate, bool transpose_a, bool transpose_b, const std::string& op) {
   check_operands(*a, *b, bias.get(), op);
@@ -177,8 +179,6 @@ ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, c
   copy_into(*c, *out);
   return out;
 }
-
-}  // namespace
 
 void bind_gemm(py::module_& m) {
   m.def("gemm", gemm, py::arg("a"), py::arg("b"), py::arg("bias") = py::none(), py::arg("activation") = "none",

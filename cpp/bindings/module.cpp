@@ -16,6 +16,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_elementwise(m);
   pynn::bind_gather(m);
   pynn::bind_gemm(m);
+  pynn::bind_linear(m);
   pynn::bind_loss(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
@@ -24,5 +25,6 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_reduce(m);
   pynn::bind_runtime(m);
   pynn::bind_softmax(m);
+  pynn::bind_tape(m);
   pynn::bind_views(m);
 }

@@ -148,6 +148,8 @@ ArrayRef scatter(const ArrayRef& grad, const ArrayRef& index, const std::vector<
 
 }  // namespace
 
+ArrayRef sum(const ArrayRef& x, int axis) { return sum(x, Axes{axis}, false, false); }
+
 void bind_reduce(py::module_& m) {
   m.def("sum", [](const ArrayRef& x, const Axes& axes, bool keepdim) { return sum(x, axes, keepdim, false); });
   m.def("mean", [](const ArrayRef& x, const Axes& axes, bool keepdim) { return sum(x, axes, keepdim, true); });

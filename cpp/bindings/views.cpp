@@ -26,12 +26,6 @@ void check_size(const Shape& shape, const char* op) {
       fail(std::string(op) + ": " + shape_string(shape.data(), int(shape.size())) + " overflows");
 }
 
-ArrayRef copy(const ArrayRef& a, bool keep_order) {
-  ArrayRef out = keep_order ? new_like_strided(*a) : new_like(*a);
-  copy_into(*a, *out);
-  return out;
-}
-
 ArrayRef reshape(const ArrayRef& a, Shape shape) {
   check_dims(shape);
   int64_t known = 1;
@@ -225,6 +219,12 @@ void check_one_place_each(const Array& a, const char* op) {
     if (a.shape[i] > 1 && a.strides[i] == 0)
       fail(std::string(op) + ": the array of shape " + shape_string(a) +
            " is an expanded view; several of its elements are one place in memory");
+}
+
+ArrayRef copy(const ArrayRef& a, bool keep_order) {
+  ArrayRef out = keep_order ? new_like_strided(*a) : new_like(*a);
+  copy_into(*a, *out);
+  return out;
 }
 
 ArrayRef contiguous(const ArrayRef& a) { return a->contiguous ? a : copy(a, false); }

@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor
 from .elementwise import ge
 
 
 def _activation(input: Any, kind: str) -> Tensor:
     x = as_tensor(input)
     y = _core.activation(x._array, kind)
-    return record(kind, y, (x,), lambda grad: (_core.activation_backward(grad, y, kind),), saved=(y,))
+    return _core.record(kind, y, (x,), lambda grad: (_core.activation_backward(grad, y, kind),), (y,))
 
 
 def sigmoid(input: Any) -> Tensor:
@@ -34,4 +34,4 @@ def step(input: Any) -> Tensor:
     """1 where x >= 0, else 0, in the input's dtype: the threshold of a McCulloch-Pitts neuron. The gradient is 0."""
     x = as_tensor(input)
     y = _core.cast(ge(x.detach(), 0)._array, x.dtype)
-    return record("step", y, (x,), lambda grad: (_core.full_like(grad, 0),))
+    return _core.record("step", y, (x,), lambda grad: (_core.full_like(grad, 0),))

@@ -15,7 +15,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor
 from .views import sum_to_shape
 
 
@@ -52,9 +52,11 @@ def _pull(tensor: Tensor | None, gradient: Callable) -> Callable:
 
 def _record(name: str, out: Any, x: Tensor | None, y: Tensor | None, for_x: Any, for_y: Any, *saved: Any) -> Tensor:
     """out = f(x, y) with the gradients `for_x(grad)` and `for_y(grad)` in the shape of out."""
+    if not _core.is_recorded(x, y):
+        return Tensor._wrap(out)
     pull_x, pull_y = _pull(x, for_x), _pull(y, for_y)
     arrays = tuple([a for a in saved if isinstance(a, _core.Array)])
-    return record(name, out, (x, y), lambda grad: (pull_x(grad), pull_y(grad)), arrays)
+    return _core.record(name, out, (x, y), lambda grad: (pull_x(grad), pull_y(grad)), arrays)
 
 
 def add(input: Any, other: Any, alpha: float = 1) -> Tensor:
@@ -122,42 +124,42 @@ def minimum(input: Any, other: Any) -> Tensor:
 def neg(input: Any) -> Tensor:
     """-x. TypeError for bool."""
     x = as_tensor(input)
-    return record("neg", _core.neg(x._array), (x,), lambda g: (_core.neg(g),))
+    return _core.record("neg", _core.neg(x._array), (x,), lambda g: (_core.neg(g),))
 
 
 def abs(input: Any) -> Tensor:
     """|x|. The gradient at 0 is 0. TypeError for bool."""
     x = as_tensor(input)
     a = x._array
-    return record("abs", _core.abs(a), (x,), lambda g: (_core.mul(g, _core.sign(a)),), (a,))
+    return _core.record("abs", _core.abs(a), (x,), lambda g: (_core.mul(g, _core.sign(a)),), (a,))
 
 
 def square(input: Any) -> Tensor:
     """x * x."""
     x = as_tensor(input)
     a = x._array
-    return record("square", _core.mul(a, a), (x,), lambda g: (_core.mul(g, a, 2),), (a,))
+    return _core.record("square", _core.mul(a, a), (x,), lambda g: (_core.mul(g, a, 2),), (a,))
 
 
 def sqrt(input: Any) -> Tensor:
     """The square root, correctly rounded; NaN below 0. Integers give float32."""
     x = as_tensor(input)
     y = _core.sqrt(x._array)
-    return record("sqrt", y, (x,), lambda g: (_core.div(g, y, 0.5),), (y,))
+    return _core.record("sqrt", y, (x,), lambda g: (_core.div(g, y, 0.5),), (y,))
 
 
 def exp(input: Any) -> Tensor:
     """e^x, within 1.01 ulp in float32. Integers give float32."""
     x = as_tensor(input)
     y = _core.exp(x._array)
-    return record("exp", y, (x,), lambda g: (_core.mul(g, y),), (y,))
+    return _core.record("exp", y, (x,), lambda g: (_core.mul(g, y),), (y,))
 
 
 def log(input: Any) -> Tensor:
     """The natural logarithm, within 0.9 ulp in float32; -inf at 0, NaN below. Integers give float32."""
     x = as_tensor(input)
     a = x._array
-    return record("log", _core.log(a), (x,), lambda g: (_core.div(g, a),), (a,))
+    return _core.record("log", _core.log(a), (x,), lambda g: (_core.div(g, a),), (a,))
 
 
 def _power(a: Any, exponent: float) -> Any:
@@ -200,7 +202,7 @@ def pow(input: Any, exponent: float) -> Tensor:
             return (_core.full_like(grad, 0),)
         return (_core.mul(grad, _power(a, exponent - 1), exponent),)
 
-    return record("pow", _core.copy(y) if y is a else y, (x,), backward, (a,))
+    return _core.record("pow", _core.copy(y) if y is a else y, (x,), backward, (a,))
 
 
 def _compare(kernel: Callable, input: Any, other: Any) -> Tensor:

@@ -7,8 +7,7 @@ from typing import Any
 
 from .. import _core
 from .._core import Array
-from ..autograd import is_recorded
-from ..tensor import Tensor, as_tensor, taped
+from ..tensor import Tensor, as_tensor
 from .views import sum_to_shape
 
 
@@ -34,7 +33,7 @@ def matmul(input: Any, other: Any) -> Tensor:
         rows, columns = shape[-2:-1] if a.ndim > 1 else (), shape[-1:] if b.ndim > 1 else ()
         out = _core.reshape(out, (*shape[:-2], *rows, *columns))
 
-    if not is_recorded(a, b):
+    if not _core.is_recorded(a, b):
         return Tensor._wrap(out)
 
     # Each gradient reads the other operand; nothing is kept for one that nobody wants.
@@ -57,8 +56,7 @@ def matmul(input: Any, other: Any) -> Tensor:
             db = _reshape(db, b_shape)
         return da, db
 
-    saved = tuple([x for x in (saved_left, saved_right) if x is not None])
-    return taped("matmul", out, (a, b), backward, saved)
+    return _core.record("matmul", out, (a, b), backward, (saved_left, saved_right))
 
 
 def _reshape(array: Array, shape: tuple[int, ...]) -> Array:

@@ -10,7 +10,7 @@ from typing import Any
 
 from .. import _core
 from ..autograd import is_grad_enabled
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor
 
 
 def _fixed(op: str, argument: str, value: Any) -> Any:
@@ -51,7 +51,7 @@ def cross_entropy(
             _core.cross_entropy_backward(grad, probabilities, divisor, t, w, ignore_index, reduction, label_smoothing),
         )
 
-    return record("cross_entropy", loss, (x,), backward, (t,) if w is None else (t, w))
+    return _core.record("cross_entropy", loss, (x,), backward, (t, w))
 
 
 def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -100, reduction: str = "mean") -> Tensor:
@@ -68,7 +68,7 @@ def nll_loss(input: Any, target: Any, weight: Any = None, ignore_index: int = -1
     def backward(grad: Any) -> tuple:
         return (_core.nll_loss_backward(grad, shape, divisor, t, w, ignore_index, reduction),)
 
-    return record("nll_loss", loss, (x,), backward, (t,) if w is None else (t, w))
+    return _core.record("nll_loss", loss, (x,), backward, (t, w))
 
 
 def _binary(op: str, input: Any, target: Any, weight: Any, pos_weight: Any, reduction: str) -> Tensor:
@@ -84,7 +84,7 @@ def _binary(op: str, input: Any, target: Any, weight: Any, pos_weight: Any, redu
     def backward(grad: Any) -> tuple:
         return (_core.element_loss_backward(op, grad, a, t, w, p, reduction),)
 
-    return record(op, loss, (x,), backward, tuple([v for v in (a, t, w, p) if v is not None]))
+    return _core.record(op, loss, (x,), backward, (a, t, w, p))
 
 
 def binary_cross_entropy_with_logits(
@@ -120,7 +120,7 @@ def _difference(op: str, input: Any, target: Any, reduction: str) -> Tensor:
             _core.element_loss_backward(op, grad, b, a, None, None, reduction) if wanted[1] else None,
         )
 
-    return record(op, loss, (x, t), backward, (a, b))
+    return _core.record(op, loss, (x, t), backward, (a, b))
 
 
 def mse_loss(input: Any, target: Any, reduction: str = "mean") -> Tensor:

@@ -9,7 +9,7 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from .. import _core
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor
 
 Dims = int | Sequence[int] | None
 
@@ -56,7 +56,7 @@ def sum(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
     if not x.requires_grad:
         return Tensor._wrap(y)
     kept = _kept(shape, axes)
-    return record("sum", y, (x,), lambda grad: (_spread(grad, shape, kept),))
+    return _core.record("sum", y, (x,), lambda grad: (_spread(grad, shape, kept),))
 
 
 def mean(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -69,7 +69,7 @@ def mean(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
         return Tensor._wrap(y)
     kept = _kept(shape, axes)
     count = math.prod(shape) // builtins.max(1, math.prod(kept))
-    return record("mean", y, (x,), lambda grad: (_spread(_core.div(grad, count), shape, kept),))
+    return _core.record("mean", y, (x,), lambda grad: (_spread(_core.div(grad, count), shape, kept),))
 
 
 def _amax(name: str, kernel: Any, input: Any, dim: Dims, keepdim: bool) -> Tensor:
@@ -86,7 +86,7 @@ def _amax(name: str, kernel: Any, input: Any, dim: Dims, keepdim: bool) -> Tenso
         share = _core.div(_core.reshape(grad, kept), _core.sum(ties, axes, True))
         return (_core.mul(ties, share),)
 
-    return record(name, y, (x,), backward, (a, y))
+    return _core.record(name, y, (x,), backward, (a, y))
 
 
 def amax(input: Any, dim: Dims = None, keepdim: bool = False) -> Tensor:
@@ -110,7 +110,7 @@ def _with_index(name: str, kernel: Any, input: Any, dim: int, keepdim: bool) -> 
     def backward(grad: Any) -> tuple:
         return (_core.extremum_backward(grad, index, shape, dim),)
 
-    return ValuesIndices(record(name, y, (x,), backward, (index,)), Tensor._wrap(index))
+    return ValuesIndices(_core.record(name, y, (x,), backward, (index,)), Tensor._wrap(index))
 
 
 def max(input: Any, dim: int | None = None, keepdim: bool = False) -> Any:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from .. import _core
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor
 
 
 def softmax(input: Any, dim: int) -> Tensor:
@@ -16,11 +16,11 @@ def softmax(input: Any, dim: int) -> Tensor:
     """
     x = as_tensor(input)
     y = _core.softmax(x._array, dim)
-    return record("softmax", y, (x,), lambda grad: (_core.softmax_backward(grad, y, dim),), saved=(y,))
+    return _core.record("softmax", y, (x,), lambda grad: (_core.softmax_backward(grad, y, dim),), (y,))
 
 
 def log_softmax(input: Any, dim: int) -> Tensor:
     """log(softmax(input, dim)), without the loss of digits of taking the logarithm afterwards; arguments as there."""
     x = as_tensor(input)
     y = _core.log_softmax(x._array, dim)
-    return record("log_softmax", y, (x,), lambda grad: (_core.log_softmax_backward(grad, y, dim),), saved=(y,))
+    return _core.record("log_softmax", y, (x,), lambda grad: (_core.log_softmax_backward(grad, y, dim),), (y,))

@@ -8,7 +8,7 @@ from collections.abc import Sequence
 from typing import Any
 
 from .. import _core
-from ..tensor import Tensor, as_tensor, record
+from ..tensor import Tensor, as_tensor
 
 
 def _dims(args: tuple) -> tuple[int, ...]:
@@ -38,7 +38,7 @@ def reshape(input: Any, *shape: int | Sequence[int]) -> Tensor:
     x = as_tensor(input)
     before = x.shape
     y = _core.reshape(x._array, _dims(shape))
-    return record("reshape", y, (x,), lambda grad: (_core.reshape(grad, before),))
+    return _core.record("reshape", y, (x,), lambda grad: (_core.reshape(grad, before),))
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
@@ -59,7 +59,7 @@ def permute(input: Any, *dims: int | Sequence[int]) -> Tensor:
     order = [_axis(d, x.ndim, "permute") for d in _dims(dims)]
     y = _core.permute(x._array, order)
     inverse = sorted(range(len(order)), key=order.__getitem__)
-    return record("permute", y, (x,), lambda grad: (_core.permute(grad, inverse),))
+    return _core.record("permute", y, (x,), lambda grad: (_core.permute(grad, inverse),))
 
 
 def transpose(input: Any, dim0: int, dim1: int) -> Tensor:
@@ -91,7 +91,7 @@ def expand(input: Any, *shape: int | Sequence[int]) -> Tensor:
     x = as_tensor(input)
     before = x.shape
     y = _core.expand(x._array, _dims(shape))
-    return record("expand", y, (x,), lambda grad: (sum_to_shape(grad, before),))
+    return _core.record("expand", y, (x,), lambda grad: (sum_to_shape(grad, before),))
 
 
 def index(input: Any, key: Any) -> Tensor:
@@ -105,13 +105,13 @@ def index(input: Any, key: Any) -> Tensor:
         _core.copy_(_core.index(whole, key), grad)
         return (whole,)
 
-    return record("index", y, (x,), backward)
+    return _core.record("index", y, (x,), backward)
 
 
 def clone(input: Any) -> Tensor:
     """A copy with its own memory, in the same order of axes."""
     x = as_tensor(input)
-    return record("clone", _core.copy(x._array), (x,), lambda grad: (grad,))
+    return _core.record("clone", _core.copy(x._array), (x,), lambda grad: (grad,))
 
 
 def contiguous(input: Any) -> Tensor:
@@ -119,7 +119,7 @@ def contiguous(input: Any) -> Tensor:
     x = as_tensor(input)
     if x._array.contiguous:
         return x
-    return record("contiguous", _core.contiguous(x._array), (x,), lambda grad: (grad,))
+    return _core.record("contiguous", _core.contiguous(x._array), (x,), lambda grad: (grad,))
 
 
 def cast(input: Any, dtype: Any) -> Tensor:
@@ -131,7 +131,7 @@ def cast(input: Any, dtype: Any) -> Tensor:
         return x
     if y.dtype.kind != "f":
         return Tensor._wrap(y)
-    return record("cast", y, (x,), lambda grad: (_core.cast(grad, before),))
+    return _core.record("cast", y, (x,), lambda grad: (_core.cast(grad, before),))
 
 
 def sum_to_shape(grad: Any, shape: tuple[int, ...]) -> Any:

@@ -1,0 +1,371 @@
+// The tape: tensors, the nodes that say how they were computed, and the walk back. An op's backward is a Python
+// closure; what happens for every op and every tensor is here (a third of the time of a small training step, when it
+// was Python).
+#include <structmember.h>
+
+#include <functional>
+#include <map>
+#include <vector>
+
+#include "bindings/families.h"
+
+namespace pynn {
+namespace {
+
+// What the Python class Tensor adds its methods to.
+struct Tensor {
+  PyObject_HEAD PyObject* array;
+  PyObject* node;  // null for a leaf
+  PyObject* grad;  // null is None
+  char requires_grad;
+};
+
+// One recorded op. It holds arrays and other nodes, never the tensors of its output, so that no cycle keeps memory.
+struct Node {
+  PyObject_VAR_HEAD uint64_t order;  // later ops have higher numbers
+  PyObject* name;
+  PyObject* backward;    // grad -> gradients of the inputs; null once it is used
+  PyObject* inputs;      // of each: its node, the leaf itself, or None where no gradient is wanted; null likewise
+  PyObject* saved;       // a tuple of the arrays (or None) that backward reads; null likewise
+  uint32_t versions[1];  // of each of them when it was saved
+};
+
+PyTypeObject *tensor_base = nullptr, *node_type = nullptr;
+PyTypeObject* tensor_class = nullptr;  // the Python class
+thread_local bool recording_gradients = true;
+uint64_t next_order = 0;
+
+Tensor* tensor_of(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
+Node* node_of(PyObject* o) { return reinterpret_cast<Node*>(o); }
+bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); }
+
+int traverse_tensor(PyObject* o, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(o));
+  Py_VISIT(tensor_of(o)->node);
+  Py_VISIT(tensor_of(o)->grad);
+  return 0;
+}
+
+int clear_tensor(PyObject* o) {
+  Py_CLEAR(tensor_of(o)->array);
+  Py_CLEAR(tensor_of(o)->node);
+  Py_CLEAR(tensor_of(o)->grad);
+  return 0;
+}
+
+void dealloc_tensor(PyObject* o) {
+  PyTypeObject* type = Py_TYPE(o);
+  PyObject_GC_UnTrack(o);
+  clear_tensor(o);
+  type->tp_free(o);
+  Py_DECREF(type);
+}
+
+int traverse_node(PyObject* o, visitproc visit, void* arg) {
+  Py_VISIT(Py_TYPE(o));
+  Py_VISIT(node_of(o)->backward);
+  Py_VISIT(node_of(o)->inputs);
+  return 0;
+}
+
+int clear_node(PyObject* o) {
+  Py_CLEAR(node_of(o)->backward);
+  Py_CLEAR(node_of(o)->inputs);
+  Py_CLEAR(node_of(o)->saved);
+  return 0;
+}
+
+void dealloc_node(PyObject* o) {
+  PyObject_GC_UnTrack(o);
+  Py_TRASHCAN_BEGIN(o, dealloc_node)  // a chain of any length is let go without recursion
+      PyTypeObject* type = Py_TYPE(o);
+  clear_node(o);
+  Py_CLEAR(node_of(o)->name);
+  PyObject_GC_Del(o);
+  Py_DECREF(type);
+  Py_TRASHCAN_END
+}
+
+PyMemberDef tensor_members[] = {{"_array", T_OBJECT, offsetof(Tensor, array), 0, nullptr},
+                                {"_node", T_OBJECT, offsetof(Tensor, node), READONLY, nullptr},
+                                {"grad", T_OBJECT, offsetof(Tensor, grad), 0, nullptr},
+                                {"requires_grad", T_BOOL, offsetof(Tensor, requires_grad), 0, nullptr},
+                                {nullptr, 0, 0, 0, nullptr}};
+PyType_Slot tensor_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(dealloc_tensor)},
+                              {Py_tp_traverse, reinterpret_cast<void*>(traverse_tensor)},
+                              {Py_tp_clear, reinterpret_cast<void*>(clear_tensor)},
+                              {Py_tp_members, tensor_members},
+                              {Py_tp_doc, const_cast<char*>("What every Tensor holds.")},
+                              {0, nullptr}};
+PyType_Spec tensor_spec = {"pynn._core.TensorBase", sizeof(Tensor), 0,
+                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, tensor_slots};
+
+PyMemberDef node_members[] = {{"name", T_OBJECT, offsetof(Node, name), READONLY, nullptr}, {nullptr, 0, 0, 0, nullptr}};
+PyType_Slot node_slots[] = {
+    {Py_tp_dealloc, reinterpret_cast<void*>(dealloc_node)}, {Py_tp_traverse, reinterpret_cast<void*>(traverse_node)},
+    {Py_tp_clear, reinterpret_cast<void*>(clear_node)},     {Py_tp_members, node_members},
+    {Py_tp_doc, const_cast<char*>("One recorded op.")},     {0, nullptr}};
+PyType_Spec node_spec = {"pynn._core.Node", offsetof(Node, versions), sizeof(uint32_t),
+                         Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, node_slots};
+
+PyObject* own(PyObject* o) {
+  Py_INCREF(o);
+  return o;
+}
+
+py::object new_tensor(PyObject* array) {
+  PyObject* o = tensor_class->tp_alloc(tensor_class, 0);
+  if (!o) throw py::error_already_set();
+  tensor_of(o)->array = own(array);
+  return py::reinterpret_steal<py::object>(o);
+}
+
+// The array of a tensor, as an argument of a kernel.
+ArrayRef array_of(PyObject* tensor) {
+  PyObject* array = tensor_of(tensor)->array;
+  if (!array) fail_type("a tensor without memory");
+  return argument(array);
+}
+
+void check_array(PyObject* o, const char* function) {
+  if (Py_TYPE(o) != array_type) fail_type(std::string(function) + ": expected an Array, got " + Py_TYPE(o)->tp_name);
+}
+
+bool wants_gradient(PyObject* input) {
+  if (input == Py_None) return false;
+  if (!is_tensor(input))
+    fail_type(std::string("expected Tensors or None as inputs of an op, got ") + Py_TYPE(input)->tp_name);
+  return tensor_of(input)->requires_grad;
+}
+
+uint32_t version(PyObject* array) {
+  return array == Py_None ? 0 : reinterpret_cast<Array*>(array)->block->version.load();
+}
+
+py::object new_node(PyObject* name, PyObject* inputs, PyObject* backward, PyObject* saved) {
+  const Py_ssize_t saved_count = PyTuple_GET_SIZE(saved), input_count = PyTuple_GET_SIZE(inputs);
+  for (Py_ssize_t i = 0; i < saved_count; i++) {
+    PyObject* array = PyTuple_GET_ITEM(saved, i);
+    if (array != Py_None) check_array(array, "record: saved");
+  }
+  py::tuple targets(input_count);
+  for (Py_ssize_t i = 0; i < input_count; i++) {
+    PyObject* input = PyTuple_GET_ITEM(inputs, i);
+    PyObject* node = input == Py_None ? nullptr : tensor_of(input)->node;
+    PyTuple_SET_ITEM(targets.ptr(), i, own(!wants_gradient(input) ? Py_None : node ? node : input));
+  }
+  Node* node = PyObject_GC_NewVar(Node, node_type, saved_count);
+  if (!node) throw py::error_already_set();
+  node->order = next_order++;
+  node->name = own(name);
+  node->backward = own(backward);
+  node->inputs = targets.release().ptr();
+  node->saved = own(saved);
+  for (Py_ssize_t i = 0; i < saved_count; i++) node->versions[i] = version(PyTuple_GET_ITEM(saved, i));
+  PyObject_GC_Track(node);
+  return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(node));
+}
+
+py::object record(PyObject* const* args, Py_ssize_t count) {
+  if (count < 4 || count > 5) fail_type("record: expected name, array, inputs, backward and perhaps saved");
+  PyObject *array = args[1], *inputs = args[2];
+  check_array(array, "record");
+  if (!PyTuple_Check(inputs) || (count == 5 && !PyTuple_Check(args[4])))
+    fail_type("record: expected tuples as inputs and saved");
+  py::object out = new_tensor(array);
+  bool wanted = false;
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inputs); i++) wanted |= wants_gradient(PyTuple_GET_ITEM(inputs, i));
+  if (!wanted || !recording_gradients) return out;
+  const py::object saved = count == 5 ? py::reinterpret_borrow<py::object>(args[4]) : py::tuple();
+  tensor_of(out.ptr())->node = new_node(args[0], inputs, args[3], saved.ptr()).release().ptr();
+  tensor_of(out.ptr())->requires_grad = 1;
+  return out;
+}
+
+[[noreturn]] void fail_runtime(const std::string& message) {
+  PyErr_SetString(PyExc_RuntimeError, message.c_str());
+  throw py::error_already_set();
+}
+
+void check_unchanged(const Node& node, const std::string& name) {
+  for (Py_ssize_t i = 0; i < Py_SIZE(&node); i++) {
+    PyObject* array = PyTuple_GET_ITEM(node.saved, i);
+    if (version(array) == node.versions[i]) continue;
+    fail_runtime("backward of '" + name + "' needs an array of shape " +
+                 shape_string(*reinterpret_cast<Array*>(array)) +
+                 " that an in-place operation has changed since (version " + std::to_string(version(array)) +
+                 ", expected " + std::to_string(node.versions[i]) + ")");
+  }
+}
+
+// Adds to the .grad of a leaf. The first gradient becomes it, copied where anything else can see its memory, since
+// later ones are added in place.
+void accumulate(PyObject* leaf, py::object gradient) {
+  Tensor* t = tensor_of(leaf);
+  if (t->grad && t->grad != Py_None) {
+    if (!is_tensor(t->grad))
+      fail_type(std::string("backward: expected a Tensor or None as .grad, got ") + Py_TYPE(t->grad)->tp_name);
+    add_in_place(array_of(t->grad), argument(gradient));
+    return;
+  }
+  const Block* block = reinterpret_cast<Array*>(gradient.ptr())->block;
+  if (Py_REFCNT(gradient.ptr()) > 1 || is_shared(block) || !block->pool) {
+    ArrayRef own_memory = copy(argument(gradient), true);
+    gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(own_memory.release()));
+  }
+  PyObject* before = t->grad;
+  t->grad = new_tensor(gradient.ptr()).release().ptr();
+  Py_XDECREF(before);
+}
+
+struct Pending {
+  py::object node, gradient;
+};
+
+// The gradients of a node's inputs, each in a reference of its own.
+std::vector<py::object> call_backward(const Node& node, const std::string& name, py::object gradient) {
+  const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(node.backward, gradient.ptr()));
+  if (!result) throw py::error_already_set();
+  if (!PyTuple_Check(result.ptr()) && !PyList_Check(result.ptr()))
+    fail_type("backward of '" + name + "': expected a tuple of gradients, got " + Py_TYPE(result.ptr())->tp_name);
+  const Py_ssize_t count = PySequence_Fast_GET_SIZE(result.ptr());
+  if (count != PyTuple_GET_SIZE(node.inputs))
+    fail("backward of '" + name + "': expected " + std::to_string(PyTuple_GET_SIZE(node.inputs)) + " gradients, got " +
+         std::to_string(count));
+  PyObject** items = PySequence_Fast_ITEMS(result.ptr());
+  std::vector<py::object> gradients(count);
+  for (Py_ssize_t i = 0; i < count; i++) {
+    if (items[i] != Py_None) check_array(items[i], name.c_str());
+    gradients[i] = py::reinterpret_borrow<py::object>(items[i]);
+  }
+  return gradients;
+}
+
+// Walks from `start`, newest node first; what a node saved is freed as it is used unless `retain_graph`.
+void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
+  if (!tensor_of(start)->node) return accumulate(start, gradient);
+  std::map<uint64_t, Pending, std::greater<>> pending;  // by order
+  pending[node_of(tensor_of(start)->node)->order] = {py::reinterpret_borrow<py::object>(tensor_of(start)->node),
+                                                     std::move(gradient)};
+  while (!pending.empty()) {
+    Pending newest = std::move(pending.begin()->second);
+    pending.erase(pending.begin());
+    Node& node = *node_of(newest.node.ptr());
+    const std::string name = py::cast<std::string>(node.name);
+    if (!node.backward)
+      fail_runtime("backward through '" + name +
+                   "' a second time: what it saved is freed; pass retain_graph=True to the "
+                   "first backward()");
+    check_unchanged(node, name);
+    std::vector<py::object> gradients = call_backward(node, name, std::move(newest.gradient));
+    const py::object inputs = py::reinterpret_borrow<py::object>(node.inputs);
+    if (!retain_graph) clear_node(newest.node.ptr());
+    for (Py_ssize_t i = PyTuple_GET_SIZE(inputs.ptr()); i--;) {
+      PyObject* target = PyTuple_GET_ITEM(inputs.ptr(), i);
+      py::object part = std::move(gradients[i]);
+      if (target == Py_None || part.is_none()) continue;
+      if (Py_TYPE(target) != node_type) {
+        accumulate(target, std::move(part));
+        continue;
+      }
+      Pending& there = pending[node_of(target)->order];
+      if (!there.node) {
+        there = {py::reinterpret_borrow<py::object>(target), std::move(part)};
+      } else {
+        ArrayRef sum = add(argument(there.gradient), argument(part));
+        there.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(sum.release()));
+      }
+    }
+  }
+}
+
+// Functions without pybind11's argument handling, since they run for every op: C++ exceptions become Python's.
+template <class F>
+PyObject* guarded(F&& f) {
+  try {
+    return f().release().ptr();
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (const py::builtin_exception& e) {
+    e.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  return nullptr;
+}
+
+PyObject* py_record(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] { return record(args, count); });
+}
+
+PyObject* py_is_recorded(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    bool wanted = false;
+    for (Py_ssize_t i = 0; i < count; i++) wanted |= wants_gradient(args[i]);
+    return py::bool_(wanted && recording_gradients);
+  });
+}
+
+PyObject* py_wrap_tensor(PyObject*, PyObject* array) {
+  return guarded([&] {
+    check_array(array, "wrap_tensor");
+    return new_tensor(array);
+  });
+}
+
+template <class F>
+PyCFunction as_method(F* function) {
+  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
+}
+
+PyMethodDef methods[] = {
+    {"record", as_method(py_record), METH_FASTCALL,
+     "record($module, name, array, inputs, backward, saved=(), /)\n--\n\n"
+     "The tensor of an op's output `array`, on the tape where an input requires grad.\n\n"
+     "`backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.\n"
+     "`inputs` are tensors, or None where no gradient ever goes. `saved` are the arrays (or None) that backward will "
+     "read:\n"
+     "an in-place change to one of them is an error then."},
+    {"is_recorded", as_method(py_is_recorded), METH_FASTCALL,
+     "is_recorded($module, *tensors)\n--\n\nWhether an op on these tensors (None among them) goes on the tape."},
+    {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
+     "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
+    {nullptr, nullptr, 0, nullptr}};
+
+PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
+  PyObject* type = PyType_FromSpec(&spec);
+  if (!type) throw py::error_already_set();
+  m.attr(name) = py::handle(type);
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
+}  // namespace
+
+void bind_tape(py::module_& m) {
+  tensor_base = make_type(m, tensor_spec, "TensorBase");
+  node_type = make_type(m, node_spec, "Node");
+  if (PyModule_AddFunctions(m.ptr(), methods)) throw py::error_already_set();
+  m.def(
+      "use_tensor_class",
+      [](const py::type& type) {
+        if (!PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_base))
+          fail_type("use_tensor_class: expected a subclass of TensorBase");
+        tensor_class = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
+      },
+      "The class of the tensors that `record` and `wrap_tensor` make.");
+  m.def(
+      "is_grad_enabled", [] { return recording_gradients; }, "Whether ops on this thread are recorded.");
+  m.def(
+      "set_grad_enabled", [](bool mode) { return std::exchange(recording_gradients, mode); },
+      "Whether ops on this thread are recorded from now on; returns what was before.");
+  m.def(
+      "run_backward",
+      [](const py::object& tensor, py::object gradient, bool retain_graph) {
+        if (!is_tensor(tensor.ptr())) fail_type("run_backward: expected a Tensor");
+        check_array(gradient.ptr(), "run_backward");
+        run_backward(tensor.ptr(), std::move(gradient), retain_graph);
+      },
+      "Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches.");
+}
+
+}  // namespace pynn
