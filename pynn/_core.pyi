@@ -171,7 +171,7 @@ def is_grad_enabled() -> bool:
     """
 def is_recorded(*tensors):
     """
-    Whether an op on these tensors (None among them) goes on the tape.
+    Whether an op on these goes on the tape: a tensor that requires grad is among them.
     """
 def is_recording() -> bool:
     ...
@@ -309,9 +309,9 @@ def use_isa(arg0: str) -> None:
     """
     Switches the kernels of the whole process, for tests and benchmarks.
     """
-def use_tensor_class(arg0: type) -> None:
+def use_tensor_class(tensor: type, as_tensor: typing.Any) -> None:
     """
-    The class of the tensors that `record` and `wrap_tensor` make.
+    The class of the tensors that `record` and `wrap_tensor` make, and what makes them of other objects.
     """
 def wrap(arg0: Array) -> Array:
     ...

@@ -532,7 +532,7 @@ def ones_like(input: Any) -> Tensor:
     return full_like(input, 1)
 
 
-_core.use_tensor_class(Tensor)
+_core.use_tensor_class(Tensor, as_tensor)
 
 # The methods above call the ops, and the ops need the class: the one pair of modules that know each other.
 from . import ops  # noqa: E402

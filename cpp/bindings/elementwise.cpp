@@ -9,7 +9,7 @@
 
 namespace pynn {
 
-// An operand of a bound function: an array or a Python number.
+// An operand of a bound function: an array, a tensor or whatever can become one, or a Python number.
 struct Operand {
   ArrayRef array;
   py::handle number;
@@ -22,14 +22,12 @@ namespace pybind11::detail {
 template <>
 struct type_caster<pynn::Operand> {
   PYBIND11_TYPE_CASTER(pynn::Operand, const_name("Array | float"));
-  bool load(handle source, bool convert) {
+  bool load(handle source, bool) {
     if (PyFloat_Check(source.ptr()) || PyLong_Check(source.ptr())) {
       value.number = source;
       return true;
     }
-    make_caster<pynn::ArrayRef> caster;
-    if (!caster.load(source, convert)) return false;
-    value.array = cast_op<pynn::ArrayRef>(caster);
+    value.array = pynn::as_array(source);
     return true;
   }
 };
@@ -207,12 +205,13 @@ ArrayRef launch_binary(Kernel<Params> kernel, Params& params, const Operand& a, 
   return y;
 }
 
-void check_an_array(const Operand& a, const Operand& b, const char* op) {
-  if (!a.array && !b.array) fail_type(std::string(op) + ": expected at least one array, got two numbers");
+// Of two numbers the first becomes an array.
+Operand one_array(const Operand& a, const Operand& b) {
+  return a.array || b.array ? a : Operand{as_array(a.number), {}};
 }
 
-ArrayRef compare(Comparison kind, const Operand& a, const Operand& b, const char* op, ArrayRef y = ArrayRef()) {
-  check_an_array(a, b, op);
+ArrayRef compare(Comparison kind, const Operand& given, const Operand& b, const char* op, ArrayRef y = ArrayRef()) {
+  const Operand a = one_array(given, b);
   ElementwiseComparison params;
   params.op = kind;
   params.dtype = result_type(a, b);
@@ -257,8 +256,8 @@ ArrayRef arithmetic(const BinaryOp& op, const Operand& a, const Operand& b, py::
   return launch_binary(kernels().elementwise.arithmetic, params, a, b, dtype, op.name, y);
 }
 
-ArrayRef binary(const BinaryOp& op, const Operand& a, const Operand& b, const py::object& alpha) {
-  check_an_array(a, b, op.name);
+ArrayRef binary(const BinaryOp& op, const Operand& given, const Operand& b, const py::object& alpha) {
+  const Operand a = one_array(given, b);
   DType dtype = result_type(a, b);
   if (op.plain == Arithmetic::div && !is_float(dtype)) dtype = DType::float32;
   return arithmetic(op, a, b, alpha, dtype);

@@ -25,6 +25,7 @@ void bind_views(py::module_& m);
 ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind);
 ArrayRef add(const ArrayRef& a, const ArrayRef& b);
 void add_in_place(const ArrayRef& y, const ArrayRef& x);
+ArrayRef as_array(py::handle object);  // of a tensor, or of what pynn.as_tensor makes of anything else
 ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, const std::string& activation,
               const OptionalArray& out, bool accumulate, bool transpose_a, bool transpose_b, const std::string& op);
 ArrayRef sum(const ArrayRef& x, int axis);

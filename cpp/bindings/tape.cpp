@@ -32,6 +32,7 @@ struct Node {
 
 PyTypeObject *tensor_base = nullptr, *node_type = nullptr;
 PyTypeObject* tensor_class = nullptr;  // the Python class
+PyObject* as_tensor = nullptr;         // pynn.as_tensor
 thread_local bool recording_gradients = true;
 uint64_t next_order = 0;
 
@@ -301,7 +302,7 @@ PyObject* py_record(PyObject*, PyObject* const* args, Py_ssize_t count) {
 PyObject* py_is_recorded(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
     bool wanted = false;
-    for (Py_ssize_t i = 0; i < count; i++) wanted |= wants_gradient(args[i]);
+    for (Py_ssize_t i = 0; i < count; i++) wanted |= is_tensor(args[i]) && tensor_of(args[i])->requires_grad;
     return py::bool_(wanted && recording_gradients);
   });
 }
@@ -327,7 +328,8 @@ PyMethodDef methods[] = {
      "read:\n"
      "an in-place change to one of them is an error then."},
     {"is_recorded", as_method(py_is_recorded), METH_FASTCALL,
-     "is_recorded($module, *tensors)\n--\n\nWhether an op on these tensors (None among them) goes on the tape."},
+     "is_recorded($module, *tensors)\n--\n\nWhether an op on these goes on the tape: a tensor that requires grad is "
+     "among them."},
     {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
      "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
     {nullptr, nullptr, 0, nullptr}};
@@ -341,18 +343,28 @@ PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
 
 }  // namespace
 
+ArrayRef as_array(py::handle object) {
+  if (is_tensor(object.ptr())) return array_of(object.ptr());
+  if (Py_TYPE(object.ptr()) == array_type) return argument(object);
+  const py::object tensor = py::reinterpret_steal<py::object>(PyObject_CallOneArg(as_tensor, object.ptr()));
+  if (!tensor) throw py::error_already_set();
+  return array_of(tensor.ptr());
+}
+
 void bind_tape(py::module_& m) {
   tensor_base = make_type(m, tensor_spec, "TensorBase");
   node_type = make_type(m, node_spec, "Node");
   if (PyModule_AddFunctions(m.ptr(), methods)) throw py::error_already_set();
   m.def(
       "use_tensor_class",
-      [](const py::type& type) {
+      [](const py::type& type, const py::object& convert) {
         if (!PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_base))
           fail_type("use_tensor_class: expected a subclass of TensorBase");
         tensor_class = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
+        as_tensor = convert.inc_ref().ptr();
       },
-      "The class of the tensors that `record` and `wrap_tensor` make.");
+      py::arg("tensor"), py::arg("as_tensor"),
+      "The class of the tensors that `record` and `wrap_tensor` make, and what makes them of other objects.");
   m.def(
       "is_grad_enabled", [] { return recording_gradients; }, "Whether ops on this thread are recorded.");
   m.def(

@@ -19,93 +19,74 @@ from ..tensor import Tensor, as_tensor
 from .views import sum_to_shape
 
 
-def _operand(value: Any) -> tuple[Any, Tensor | None]:
-    """What a kernel takes (an array or a number), and the tensor where its gradient is wanted."""
-    if isinstance(value, int | float) and not isinstance(value, np.generic):
-        return value, None
-    t = as_tensor(value)
-    return t._array, t if t.requires_grad else None
+def _raw(value: Any) -> Any:
+    """What a closure keeps of an operand: an array, or a number as it is."""
+    return value._array if isinstance(value, Tensor) else value
 
 
-def _operands(input: Any, other: Any) -> tuple[Any, Any, Tensor | None, Tensor | None]:
-    if isinstance(input, Tensor) and isinstance(other, Tensor):  # the common case, made short
-        return (
-            input._array,
-            other._array,
-            input if input.requires_grad else None,
-            other if other.requires_grad else None,
-        )
-    a, x = _operand(input)
-    b, y = _operand(other)
-    if not isinstance(a, _core.Array) and not isinstance(b, _core.Array):
-        a = as_tensor(a)._array
-    return a, b, x, y
-
-
-def _pull(tensor: Tensor | None, gradient: Callable) -> Callable:
+def _pull(operand: Any, gradient: Callable) -> Callable:
     """The gradient of an operand from that of the output: `gradient`, with broadcasting and promotion undone."""
-    if tensor is None:
+    if not _core.is_recorded(operand):
         return lambda grad: None
-    shape, dtype = tensor.shape, tensor.dtype
+    shape, dtype = operand.shape, operand.dtype
     return lambda grad: _core.cast(sum_to_shape(gradient(grad), shape), dtype)
 
 
-def _record(name: str, out: Any, x: Tensor | None, y: Tensor | None, for_x: Any, for_y: Any, *saved: Any) -> Tensor:
+def _record(name: str, out: Any, x: Any, y: Any, for_x: Callable, for_y: Callable, *saved: Any) -> Tensor:
     """out = f(x, y) with the gradients `for_x(grad)` and `for_y(grad)` in the shape of out."""
-    if not _core.is_recorded(x, y):
-        return Tensor._wrap(out)
     pull_x, pull_y = _pull(x, for_x), _pull(y, for_y)
+    inputs = tuple([t if isinstance(t, Tensor) else None for t in (x, y)])
     arrays = tuple([a for a in saved if isinstance(a, _core.Array)])
-    return _core.record(name, out, (x, y), lambda grad: (pull_x(grad), pull_y(grad)), arrays)
+    return _core.record(name, out, inputs, lambda grad: (pull_x(grad), pull_y(grad)), arrays)
 
 
 def add(input: Any, other: Any, alpha: float = 1) -> Tensor:
     """input + alpha * other. bool + bool is the logical or."""
-    a, b, x, y = _operands(input, other)
-    out = _core.add(a, b, alpha)
-    if x is None and y is None:
+    out = _core.add(input, other, alpha)
+    if not _core.is_recorded(input, other):
         return Tensor._wrap(out)
-    return _record("add", out, x, y, lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha))
+    return _record("add", out, input, other, lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha))
 
 
 def sub(input: Any, other: Any, alpha: float = 1) -> Tensor:
     """input - alpha * other. TypeError for bool."""
-    a, b, x, y = _operands(input, other)
-    out = _core.sub(a, b, alpha)
-    if x is None and y is None:
+    out = _core.sub(input, other, alpha)
+    if not _core.is_recorded(input, other):
         return Tensor._wrap(out)
-    return _record("sub", out, x, y, lambda g: g, lambda g: _core.mul(g, -alpha))
+    return _record("sub", out, input, other, lambda g: g, lambda g: _core.mul(g, -alpha))
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other. bool * bool is the logical and."""
-    a, b, x, y = _operands(input, other)
-    out = _core.mul(a, b)
-    if x is None and y is None:
+    out = _core.mul(input, other)
+    if not _core.is_recorded(input, other):
         return Tensor._wrap(out)
-    return _record("mul", out, x, y, lambda g: _core.mul(g, b), lambda g: _core.mul(g, a), a, b)
+    a, b = _raw(input), _raw(other)
+    return _record("mul", out, input, other, lambda g: _core.mul(g, b), lambda g: _core.mul(g, a), a, b)
 
 
 def div(input: Any, other: Any) -> Tensor:
     """input / other; two integers give float32."""
-    a, b, x, y = _operands(input, other)
-    out = _core.div(a, b)
-    if x is None and y is None:
+    out = _core.div(input, other)
+    if not _core.is_recorded(input, other):
         return Tensor._wrap(out)
-    return _record("div", out, x, y, lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1), out, b)
+    b = _raw(other)
+    return _record(
+        "div", out, input, other, lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1), out, b
+    )
 
 
 def _extremum(name: str, kernel: Any, input: Any, other: Any, loses: Callable, loses_or_ties: Callable) -> Tensor:
-    a, b, x, y = _operands(input, other)
-    out = kernel(a, b)
-    if x is None and y is None:
+    out = kernel(input, other)
+    if not _core.is_recorded(input, other):
         return Tensor._wrap(out)
+    a, b = _raw(input), _raw(other)
 
     def share(grad: Any, s: Any, t: Any) -> Any:  # nothing where s loses, half at a tie, all else: NaN never loses
         lost = _core.add(_core.cast(loses(s, t), grad.dtype), _core.cast(loses_or_ties(s, t), grad.dtype))
         return _core.mul(grad, _core.sub(1, lost, 0.5))
 
-    return _record(name, out, x, y, lambda g: share(g, a, b), lambda g: share(g, b, a), a, b)
+    return _record(name, out, input, other, lambda g: share(g, a, b), lambda g: share(g, b, a), a, b)
 
 
 def maximum(input: Any, other: Any) -> Tensor:
@@ -205,36 +186,31 @@ def pow(input: Any, exponent: float) -> Tensor:
     return _core.record("pow", _core.copy(y) if y is a else y, (x,), backward, (a,))
 
 
-def _compare(kernel: Callable, input: Any, other: Any) -> Tensor:
-    a, b, _, _ = _operands(input, other)
-    return Tensor._wrap(kernel(a, b))
-
-
 def eq(input: Any, other: Any) -> Tensor:
     """input == other, as bool."""
-    return _compare(_core.eq, input, other)
+    return Tensor._wrap(_core.eq(input, other))
 
 
 def ne(input: Any, other: Any) -> Tensor:
     """input != other, as bool; true where either is NaN."""
-    return _compare(_core.ne, input, other)
+    return Tensor._wrap(_core.ne(input, other))
 
 
 def lt(input: Any, other: Any) -> Tensor:
     """input < other, as bool."""
-    return _compare(_core.lt, input, other)
+    return Tensor._wrap(_core.lt(input, other))
 
 
 def le(input: Any, other: Any) -> Tensor:
     """input <= other, as bool."""
-    return _compare(_core.le, input, other)
+    return Tensor._wrap(_core.le(input, other))
 
 
 def gt(input: Any, other: Any) -> Tensor:
     """input > other, as bool."""
-    return _compare(_core.gt, input, other)
+    return Tensor._wrap(_core.gt(input, other))
 
 
 def ge(input: Any, other: Any) -> Tensor:
     """input >= other, as bool."""
-    return _compare(_core.ge, input, other)
+    return Tensor._wrap(_core.ge(input, other))
