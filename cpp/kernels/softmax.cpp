@@ -9,9 +9,40 @@ namespace {
 // Nanoseconds on one core at AVX-512: a row of any length, an element of it.
 constexpr double kRowCost = 10, kForwardCost = 0.5, kBackwardCost = 0.25;
 
+// Rows that go through each pass together: the latency of one row's maximum, sum and logarithm then hides behind the
+// other rows (128 x 100: 9.6 instead of 12 us). They stay in L1.
+constexpr int kGroup = kLanes;
+template <class T>
+PYNN_INLINE int64_t group_rows(int64_t classes) {
+  return max_of(int64_t(1), min_of(int64_t(kGroup), 16384 / int64_t(sizeof(T)) / classes));
+}
+
+// The maxima and the sums of exp(x - max) of at most kGroup rows; the terms go to y unless it is null.
+template <class T>
+void normalizers(const T* x, int rows, int64_t classes, T* y, T* max, T* sum) {
+  for (int r = 0; r < rows; r++) max[r] = row_max(x + r * classes, classes);
+  for (int r = 0; r < rows; r++)
+    sum[r] = row_exponentials(x + r * classes, classes, max[r], y ? y + r * classes : nullptr);
+}
+
 template <class T>
 void softmax_rows(const T* x, int64_t rows, int64_t classes, T* y) {
-  for (int64_t i = 0; i < rows; i++) softmax_row(x + i * classes, classes, y + i * classes);
+  if (classes <= kLanes) {
+    for (int64_t i = 0; i < rows; i++) softmax_row(x + i * classes, classes, y + i * classes);
+    return;
+  }
+  const int64_t group = group_rows<T>(classes);
+  for (; rows > 0; rows -= group, x += group * classes, y += group * classes) {
+    T max[kGroup], sum[kGroup];
+    const int count = int(min_of(group, rows));
+    normalizers(x, count, classes, y, max, sum);
+    for (int r = 0; r < count; r++) {
+      const Vec<T> scale = broadcast(T(1) / sum[r]);
+      T* row = y + r * classes;
+      map_range<T>(
+          0, classes, [=](Vec<T> v) PYNN_LAMBDA { return v * scale; }, row, row);
+    }
+  }
 }
 
 // At most 16 rows of at most 16 classes: one vector takes the logarithms of their sums. In between, rows wait in
@@ -39,11 +70,17 @@ void log_softmax_rows(const T* x, int64_t rows, int64_t classes, T* y) {
       short_log_softmax(x + i * classes, int(min_of(kLanes, rows - i)), classes, y + i * classes);
     return;
   }
-  for (int64_t i = 0; i < rows * classes; i += classes) {
-    const Normalizer<T> n = softmax_row<T>(x + i, classes, nullptr);
-    const Vec<T> max = broadcast(n.max), log_sum = log(broadcast(n.sum));
-    map_range<T>(
-        0, classes, [=](Vec<T> v) PYNN_LAMBDA { return v - max - log_sum; }, y + i, x + i);
+  const int64_t group = group_rows<T>(classes);
+  for (; rows > 0; rows -= group, x += group * classes, y += group * classes) {
+    alignas(kVectorBytes) T max[kGroup], sum[kGroup];
+    const int count = int(min_of(group, rows));
+    normalizers<T>(x, count, classes, nullptr, max, sum);
+    store_lanes(sum, map_lanes([](Vec<T> v) PYNN_LAMBDA { return log(v); }, load_lanes(sum, count)));
+    for (int r = 0; r < count; r++) {
+      const Vec<T> m = broadcast(max[r]), log_sum = broadcast(sum[r]);
+      map_range<T>(
+          0, classes, [=](Vec<T> v) PYNN_LAMBDA { return v - m - log_sum; }, y + r * classes, x + r * classes);
+    }
   }
 }
 
