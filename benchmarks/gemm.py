@@ -53,7 +53,12 @@ class Matmul(Row):
     def pynn(self, a, b) -> Call:
         import pynn
 
-        out = np.empty((self.m, self.n), np.float32)
+        def own(x: np.ndarray, transposed: bool) -> np.ndarray:
+            """The same matrix in pynn's memory, which starts at a cache line, as torch's does."""
+            return pynn.tensor(x.T).numpy().T if transposed else pynn.tensor(x).numpy()
+
+        a, b = own(a, self.a_transposed), own(b, self.b_transposed)
+        out = pynn.empty(self.m, self.n).numpy()
         return lambda: pynn.kernels.gemm(a, b, out=out)
 
     def numpy(self, a, b) -> Call:
