@@ -15,7 +15,7 @@ template <class T, Activation kind>
 Status forward_as(const ActivationForward& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
-  parallel_ranges(p.n, kGrain, kForwardCost, [=](int64_t begin, int64_t end) {
+  parallel_ranges(p.n, kGrain, item_cost(kForwardCost, p.n, 2 * sizeof(T)), [=](int64_t begin, int64_t end) {
     map_range<T>(
         begin, end, [](Vec<T> v) PYNN_LAMBDA { return activate<kind, T>(v); }, y, x);
   });
@@ -26,7 +26,7 @@ template <class T, Activation kind>
 Status backward_as(const ActivationBackward& p) {
   const T *dy = static_cast<const T*>(p.dy), *y = static_cast<const T*>(p.y);
   T* dx = static_cast<T*>(p.dx);
-  parallel_ranges(p.n, kGrain, kBackwardCost, [=](int64_t begin, int64_t end) {
+  parallel_ranges(p.n, kGrain, item_cost(kBackwardCost, p.n, 3 * sizeof(T)), [=](int64_t begin, int64_t end) {
     map_range<T>(
         begin, end, [](Vec<T> g, Vec<T> v) PYNN_LAMBDA { return activation_gradient<kind, T>(g, v); }, dx, dy, y);
   });

@@ -14,19 +14,20 @@ constexpr double kSgdCost = 0.15, kAdamCost = 0.3;
 
 // body(parameter, begin, end) over pieces of all parameters, on the team.
 template <class Launch, class Body>
-void for_each_piece(const Launch& p, double ns_per_element, const Body& body) {
+void for_each_piece(const Launch& p, double ns, double streams, const Body& body) {
   int64_t first_task[kMaxTensors + 1], elements = 0;
   first_task[0] = 0;
   for (int i = 0; i < p.count; i++) {
     first_task[i + 1] = first_task[i] + ceil_div(p.parameters[i].n, kPiece);
     elements += p.parameters[i].n;
   }
-  parallel_tasks(first_task[p.count], ns_per_element * double(elements), [&](int64_t task) {
-    int i = 0;
-    while (task >= first_task[i + 1]) i++;
-    const int64_t begin = (task - first_task[i]) * kPiece;
-    body(p.parameters[i], begin, min_of(p.parameters[i].n, begin + kPiece));
-  });
+  parallel_tasks(first_task[p.count], item_cost(ns, elements, streams * double(item_size(p.dtype))) * double(elements),
+                 [&](int64_t task) {
+                   int i = 0;
+                   while (task >= first_task[i + 1]) i++;
+                   const int64_t begin = (task - first_task[i]) * kPiece;
+                   body(p.parameters[i], begin, min_of(p.parameters[i].n, begin + kPiece));
+                 });
 }
 
 // f(i, n) for each vector of [begin, end); n < lanes only in the last one.
@@ -57,7 +58,7 @@ void sgd_as(const Sgd& p) {
   const T sign = p.maximize ? T(-1) : T(1);
   const Vec<T> rate = broadcast(T(-*p.lr)), decay = broadcast(T(p.weight_decay)), momentum = broadcast(T(p.momentum)),
                undamped = broadcast(T(1 - p.dampening));
-  for_each_piece(p, kSgdCost, [&](const SgdParameter& parameter, int64_t begin, int64_t end) {
+  for_each_piece(p, kSgdCost, with_momentum ? 5 : 3, [&](const SgdParameter& parameter, int64_t begin, int64_t end) {
     for_vectors<T>(begin, end, [&](int64_t i, int n) PYNN_LAMBDA {
       const Vec<T> value = load_some<T>(parameter.value, i, n);
       Vec<T> g = fma(decay, value, sign * load_some<T>(parameter.grad, i, n));
@@ -91,13 +92,14 @@ Status adam_advance(const AdamAdvance& p) {
 template <class T>
 void adam_typed(const Adam& p) {
   const T sign = p.maximize ? T(-1) : T(1);
-  // mean / (sqrt(square) / root + eps) = root * mean / (sqrt(square) + root * eps): one division less, half of the time.
+  // mean / (sqrt(square) / root + eps) = root * mean / (sqrt(square) + root * eps): one division less, half of the
+  // time.
   const double root = p.step[2];
   const Vec<T> rate = broadcast(T(-*p.lr * root / p.step[1])), eps = broadcast(T(root * p.eps));
   const Vec<T> decay = broadcast(T(p.decoupled ? 0 : p.weight_decay));
   const Vec<T> shrink = broadcast(T(p.decoupled ? 1 - *p.lr * p.weight_decay : 1));
   const Vec<T> part1 = broadcast(T(1 - p.beta1)), keep2 = broadcast(T(p.beta2)), part2 = broadcast(T(1 - p.beta2));
-  for_each_piece(p, kAdamCost, [&](const AdamParameter& parameter, int64_t begin, int64_t end) {
+  for_each_piece(p, kAdamCost, 7, [&](const AdamParameter& parameter, int64_t begin, int64_t end) {
     for_vectors<T>(begin, end, [&](int64_t i, int n) PYNN_LAMBDA {
       const Vec<T> value = load_some<T>(parameter.value, i, n);
       const Vec<T> g = fma(decay, value, sign * load_some<T>(parameter.grad, i, n));

@@ -31,14 +31,16 @@ Status sum_rows(const ReduceSum& p) {
   T* y = static_cast<T*>(p.y);
   const int64_t chunks = ceil_div(s.count, kChunk);
   if (chunks <= 1) {
-    parallel_ranges(s.outer, 1, kReduceCost * double(s.count) + 5, [=, &p](int64_t begin, int64_t end) {
+    const double item = item_cost(kReduceCost, s.outer * s.count, sizeof(T));
+    parallel_ranges(s.outer, 1, item * double(s.count) + 5, [=, &p](int64_t begin, int64_t end) {
       for (int64_t o = begin; o < end; o++) y[o] = finish(sum_row(x + o * s.outer_stride, 0, s.count), p);
     });
     return Status::ok;
   }
   T* partial = static_cast<T*>(scratch(Scratch::partial, size_t(s.outer * chunks) * sizeof(T)));
   if (!partial) return Status::out_of_memory;
-  parallel_tasks(s.outer * chunks, kReduceCost * double(s.outer) * double(s.count), [=](int64_t t) {
+  const double cost = item_cost(kReduceCost, s.outer * s.count, sizeof(T)) * double(s.outer * s.count);
+  parallel_tasks(s.outer * chunks, cost, [=](int64_t t) {
     const int64_t o = t / chunks, begin = t % chunks * kChunk;
     partial[t] = sum_row(x + o * s.outer_stride, begin, min_of(s.count, begin + kChunk));
   });
@@ -129,7 +131,8 @@ Status sum_columns(const ReduceSum& p) {
   T* partial = y;
   if (chunks > 1) partial = static_cast<T*>(scratch(Scratch::partial, size_t(s.outer * chunks * s.inner) * sizeof(T)));
   if (!partial) return Status::out_of_memory;
-  const double cost = kReduceCost * double(s.outer) * double(s.count) * double(s.inner);
+  const int64_t size = s.outer * s.count * s.inner;
+  const double cost = item_cost(kReduceCost, size, sizeof(T)) * double(size);
   parallel_tasks(s.outer * chunks * groups, cost, [=](int64_t t) {
     const int64_t j = t % groups * kGroup, c = t / groups % chunks, o = t / groups / chunks;
     const int64_t begin = c * rows, end = min_of(s.count, begin + rows);

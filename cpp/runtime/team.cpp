@@ -29,7 +29,10 @@ namespace {
 // What a thread's share of the work has to be worth. A spinning worker joins and leaves in about 1 us; one that sleeps
 // comes 50 to 100 us late, and waking it costs the caller a system call.
 constexpr double kAwakeShare = 4000, kAsleepShare = 60000;  // ns
-constexpr size_t kStackBytes = size_t(2) << 20;             // musl's default is 128 KiB
+// Calls that are too short to wake the team alone do so together, once they have followed each other for kStretch with
+// gaps (of the time between calls, by the estimates) below kGap: a worker that is awake spins over those.
+constexpr int64_t kStretch = 200000, kGap = 100000;  // ns
+constexpr size_t kStackBytes = size_t(2) << 20;      // musl's default is 128 KiB
 
 int64_t now_ns() {
   timespec t;
@@ -47,6 +50,15 @@ void pause_briefly() {
 
 thread_local constinit int local_limit = 0;
 thread_local constinit bool inside_task = false;
+thread_local constinit int64_t stretch_begin = 0, stretch_end = 0;  // of calls on this thread that close up
+
+// Whether a call of that estimate, made now, continues a stretch that is worth a wake.
+bool in_long_stretch(double cost_ns) {
+  const int64_t now = now_ns();
+  if (now - stretch_end > kGap) stretch_begin = now;
+  stretch_end = std::max(stretch_end, now + int64_t(std::min(cost_ns, double(kStretch))));
+  return now - stretch_begin > kStretch;
+}
 
 class Team {
  public:
@@ -220,6 +232,7 @@ void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, voi
   seats_.store(helpers, std::memory_order_relaxed);
   crowded_.store(threads > cores(), std::memory_order_relaxed);
   open_.store(true);
+  if (awake() < helpers) stretch_begin = now_ns();  // one wake a stretch: who sleeps again soon is not worth another
   announce(helpers);
   if (wait_for_all)
     for (int turn = 0; seats_.load(std::memory_order_relaxed) > 0; turn++) relax(turn);
@@ -249,6 +262,7 @@ int plan_threads(double cost_ns) {
   if (most == 1 || team().busy()) return 1;
   if (always) return most;
   auto worth = [&](double share) { return int(std::min(cost_ns / share, double(most))); };
+  if (in_long_stretch(cost_ns)) return worth(kAwakeShare);
   // Those who spin are cheap; sleepers join only where the work is worth waking them.
   return std::max({1, std::min(worth(kAwakeShare), team().awake() + 1), worth(kAsleepShare)});
 }

@@ -119,7 +119,11 @@ void for_each_tile(const IndexSpace& space, const void* a, const void* b, void* 
   const Tiles tiles(space, !(in_place(a_stride) && in_place(b_stride) && stride == 1) || both_constant);
   const bool direct = stride == 1 && (tiles.tile_rows == 1 || row_stride == tiles.n);
 
-  parallel_ranges(tiles.count(), 1, ns * double(tiles.tile_n * tiles.tile_rows), [&](int64_t begin, int64_t end) {
+  // An operand that repeats along a row is read once.
+  const double bytes = double(sizeof(Y)) + double(sizeof(T)) * ((a_stride != 0) + (b_stride != 0));
+  const int64_t size = tiles.planes * tiles.rows * tiles.n, tile_size = tiles.tile_n * tiles.tile_rows;
+  const double cost = item_cost(ns, size, bytes) * double(tile_size);
+  parallel_ranges(tiles.count(), 1, cost, [&](int64_t begin, int64_t end) {
     TileInput<T> first(a, space.a_strides, space, tiles), second(b, space.b_strides, space, tiles);
     if (first.constant() && second.constant()) first.expand();
     const auto function = first.constant() ? f.scalar_a : second.constant() ? f.scalar_b : f.vectors;

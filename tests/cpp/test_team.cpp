@@ -94,10 +94,31 @@ void nested_calls_run_on_their_thread() {
 void small_work_stays_alone() {
   set_num_threads(2);
   stop_team();
+  std::this_thread::sleep_for(std::chrono::milliseconds(2));  // what was called before is no stretch with this
   CHECK(plan_threads(1000) == 1);
   CHECK(plan_threads(50000) == 1);  // asleep: a wake costs more
   CHECK(plan_threads(1e6) == 2);
   check_job(10);
+}
+
+// Calls of 20 us that follow each other closely wake the team together; with pauses between them they never do.
+void a_stretch_of_small_work_wakes() {
+  const auto widest = [](int pause_us) {
+    set_num_threads(2);
+    stop_team();
+    std::this_thread::sleep_for(std::chrono::milliseconds(2));
+    int threads = 1;
+    for (int call = 0; call < 50; call++) {
+      threads = std::max(threads, plan_threads(20000));
+      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(20);
+      while (std::chrono::steady_clock::now() < end) {
+      }
+      if (pause_us) std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
+    }
+    return threads;
+  };
+  CHECK(widest(0) == 2);
+  CHECK(widest(500) == 1);
 }
 
 void workers_sleep_and_wake() {
@@ -164,6 +185,7 @@ int main() {
   RUN(many_callers_at_once);
   RUN(nested_calls_run_on_their_thread);
   RUN(small_work_stays_alone);
+  RUN(a_stretch_of_small_work_wakes);
   RUN(workers_sleep_and_wake);
   RUN(workers_take_over_the_float_mode);
   RUN(forks);
