@@ -5,6 +5,7 @@
 // clang-format off
 #define PYNN_OP_LIST(X)              \
   X(activation, ActivationKernels)   \
+  X(conv2d, Conv2dKernels)           \
   X(copy, CopyKernels)               \
   X(elementwise, ElementwiseKernels) \
   X(gather, GatherKernels)           \

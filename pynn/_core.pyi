@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -116,6 +116,14 @@ def cast(arg0: Array, arg1: numpy.dtype[typing.Any]) -> Array:
 def check_environment() -> None:
     ...
 def contiguous(arg0: Array) -> Array:
+    ...
+def conv2d(arg0: Array, arg1: Array, arg2: Array | None, arg3: str, arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: int) -> Array:
+    """
+    Cross-correlation of an input that needs no more padding.
+    """
+def conv2d_flip(arg0: Array, arg1: int) -> Array:
+    ...
+def conv2d_weight(arg0: Array, arg1: Array, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: int) -> Array:
     ...
 def copy(array: Array, keep_order: bool = True) -> Array:
     ...

@@ -6,6 +6,7 @@ namespace pynn {
 
 void bind_activation(py::module_& m);
 void bind_array(py::module_& m);
+void bind_conv2d(py::module_& m);
 void bind_dlpack(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_gather(py::module_& m);

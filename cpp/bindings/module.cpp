@@ -12,6 +12,7 @@ PYBIND11_MODULE(_core, m) {
   m.def("use_isa", &pynn::use_isa, "Switches the kernels of the whole process, for tests and benchmarks.");
   pynn::bind_array(m);
   pynn::bind_activation(m);
+  pynn::bind_conv2d(m);
   pynn::bind_dlpack(m);
   pynn::bind_elementwise(m);
   pynn::bind_gather(m);

@@ -3,6 +3,10 @@
 from ..ops import (
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
+    conv1d,
+    conv2d,
+    conv_transpose1d,
+    conv_transpose2d,
     cross_entropy,
     half_sse_loss,
     l1_loss,
@@ -19,6 +23,10 @@ from ..ops import (
 __all__ = [
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
     "cross_entropy",
     "half_sse_loss",
     "l1_loss",

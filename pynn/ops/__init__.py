@@ -1,6 +1,7 @@
 """Every op of the library as a function of tensors."""
 
 from .activation import relu, sigmoid, step, tanh
+from .conv2d import conv1d, conv2d, conv_transpose1d, conv_transpose2d, convolve
 from .elementwise import (
     abs,
     add,
@@ -50,6 +51,11 @@ __all__ = [
     "cast",
     "clone",
     "contiguous",
+    "conv1d",
+    "conv2d",
+    "conv_transpose1d",
+    "conv_transpose2d",
+    "convolve",
     "cross_entropy",
     "div",
     "eq",

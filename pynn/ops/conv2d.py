@@ -1,0 +1,306 @@
+"""Convolutions in the sense of neural networks (cross-correlations), their transposes, and the true convolution."""
+
+from __future__ import annotations
+
+from operator import index
+from typing import Any
+
+from .. import _core
+from .._core import Array
+from ..tensor import Tensor, as_tensor
+from .views import squeeze, unsqueeze
+
+Pair = tuple[int, int]
+Sides = tuple[Pair, Pair]
+_ALL = slice(None)
+
+
+def conv2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    activation: str = "none",
+) -> Tensor:
+    """activation(input ⋆ weight + bias): `input` (N, C, H, W) or (C, H, W), `weight` (O, C/groups, KH, KW),
+    `bias` (O,).
+
+    `padding` with zeros: a number, (height, width), ((top, bottom), (left, right)), "valid" (none) or "same" (stride 1:
+    the output is as large as the input). The output is N, C, H, W with the channels last in memory. Each element is one
+    chain of fused multiply-adds over KH, KW, C: the same bits at any number of threads and for an image alone.
+
+    Raises ValueError where shapes or arguments do not fit; TypeError unless all are float32 or all float64.
+    """
+    return _conv(input, weight, bias, stride, padding, dilation, groups, activation, "conv2d", 2)
+
+
+def conv1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    dilation: Any = 1,
+    groups: int = 1,
+    activation: str = "none",
+) -> Tensor:
+    """As conv2d along one axis: `input` (N, C, L) or (C, L), `weight` (O, C/groups, K).
+
+    `padding` may be ((left, right),).
+    """
+    return _conv(input, weight, bias, stride, padding, dilation, groups, activation, "conv1d", 1)
+
+
+def conv_transpose2d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    activation: str = "none",
+) -> Tensor:
+    """The transpose (the data gradient) of conv2d: `input` (N, C, H, W), `weight` (C, O/groups, KH, KW), `bias` (O,).
+
+    Output size (H - 1)·stride - top - bottom + dilation·(KH - 1) + output_padding + 1; output_padding is less than
+    stride or dilation. Errors as conv2d.
+    """
+    return _transpose(input, weight, bias, stride, padding, output_padding, groups, dilation, activation, 2)
+
+
+def conv_transpose1d(
+    input: Any,
+    weight: Any,
+    bias: Any = None,
+    stride: Any = 1,
+    padding: Any = 0,
+    output_padding: Any = 0,
+    groups: int = 1,
+    dilation: Any = 1,
+    activation: str = "none",
+) -> Tensor:
+    """As conv_transpose2d along one axis: `input` (N, C, L), `weight` (C, O/groups, K)."""
+    return _transpose(input, weight, bias, stride, padding, output_padding, groups, dilation, activation, 1)
+
+
+def convolve(input: Any, kernel: Any, mode: str = "full") -> Tensor:
+    """The true convolution (flipped kernel) of two arrays of one or two axes, every axis of the kernel the shorter one.
+
+    `mode`: "full" (M + K - 1), "same" (M, centred) or "valid" (M - K + 1). ValueError for anything else.
+    """
+    x, w = as_tensor(input), as_tensor(kernel)
+    if x.ndim != w.ndim or x.ndim not in (1, 2) or any(k < 1 or k > m for k, m in zip(w.shape, x.shape, strict=False)):
+        raise ValueError(f"convolve: expected 1 or 2 axes, the kernel not larger, got shapes {x.shape} and {w.shape}")
+    if mode not in ("full", "same", "valid"):
+        raise ValueError(f"convolve: expected mode 'full', 'same' or 'valid', got {mode!r}")
+    flipped = unsqueeze(unsqueeze(w if w.ndim == 2 else unsqueeze(w, 0), 0), 0)
+    flipped = _core_flip(flipped)
+    lost = {"full": lambda k: (k - 1, k - 1), "same": lambda k: (k // 2, (k - 1) // 2), "valid": lambda k: (0, 0)}[mode]
+    sides = [lost(k) for k in ((1, *w.shape) if w.ndim == 1 else w.shape)]
+    x4 = unsqueeze(unsqueeze(x if x.ndim == 2 else unsqueeze(x, 0), 0), 0)
+    y = squeeze(squeeze(conv2d(x4, flipped, padding=sides), 0), 0)
+    return y if x.ndim == 2 else squeeze(y, 0)
+
+
+def _core_flip(w: Tensor) -> Tensor:
+    return _core.record("flip", _core.conv2d_flip(w._array, 1), (w,), lambda grad: (_core.conv2d_flip(grad, 1),))
+
+
+def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
+    """A number for all axes or one for each, as (height, width)."""
+    try:
+        values = [index(v) for v in value] if isinstance(value, tuple | list) else [index(value)] * axes
+    except TypeError:
+        values = []
+    if len(values) == 1:
+        values *= axes
+    if len(values) != axes or min(values) < least:
+        raise ValueError(f"{op}: expected {name} as integers >= {least}, one or {axes}, got {value!r}")
+    return (values[0], values[1]) if axes == 2 else ((1 if name != "output_padding" else 0), values[0])
+
+
+def _sides(padding: Any, axes: int, reach: Pair, stride: Pair, op: str) -> Sides:
+    """The zeros before and after each axis; `reach` is how far a kernel reaches beyond its first tap."""
+    if padding == "same":
+        if stride != (1, 1):
+            raise ValueError(f"{op}: padding 'same' needs stride 1, got {stride}")
+        (h, w) = reach
+        return (h // 2, h - h // 2), (w // 2, w - w // 2)
+    if padding == "valid":
+        padding = 0
+    each = list(padding) if isinstance(padding, tuple | list) else [padding] * axes
+    if len(each) == 1:
+        each *= axes
+    try:
+        sides = [tuple(map(index, p)) if isinstance(p, tuple | list) else (index(p), index(p)) for p in each]
+    except TypeError:
+        sides = []
+    if len(sides) != axes or any(len(p) != 2 or min(p) < 0 for p in sides):
+        raise ValueError(f"{op}: expected padding as integers >= 0, pairs, 'same' or 'valid', got {padding!r}")
+    return (sides[0], sides[1]) if axes == 2 else ((0, 0), sides[0])
+
+
+def _place(x: Array, size: Pair, start: Pair, step: Pair) -> Array:
+    """Zeros of (N, C, *size) with x[i, j] at start + i·step, as far as that lies inside; `x` where nothing changes."""
+    if size == x.shape[2:] and start == (0, 0) and step == (1, 1):
+        return x
+    n, c = x.shape[:2]
+    y = _core.permute(_core.full((n, *size, c), 0, x.dtype), (0, 3, 1, 2))
+    inside, outside = [], []
+    for length, whole, at, by in zip(x.shape[2:], size, start, step, strict=True):
+        first = max(0, -(at // by))
+        last = max(first, min(length, (whole - 1 - at) // by + 1))
+        inside.append(slice(first, last))
+        outside.append(slice(at + first * by, max(at + first * by, at + (last - 1) * by + 1), by))
+        if first == last:
+            return y
+    _core.copy_(_core.index(y, (_ALL, _ALL, *outside)), _core.index(x, (_ALL, _ALL, *inside)))
+    return y
+
+
+def _reach(kernel: Pair, dilation: Pair) -> Pair:
+    return dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
+
+
+def _forward(x: Array, w: Array, b: Array | None, act: str, stride: Pair, sides: Sides, dilation: Pair, groups: int):
+    (top, bottom), (left, right) = sides
+    size = x.shape[2] + top + bottom, x.shape[3] + left + right
+    return _core.conv2d(_place(x, size, (top, left), (1, 1)), w, b, act, stride, dilation, groups)
+
+
+def _data(
+    dy: Array, w: Array, b: Array | None, act: str, size: Pair, stride: Pair, sides: Sides, dilation: Pair, g: int
+):
+    """The gradient of an input whose images have `size`: dy spread by the stride, then the flipped kernel over it."""
+    (h, v) = _reach(w.shape[2:], dilation)
+    start = h - sides[0][0], v - sides[1][0]
+    spread = _place(dy, (size[0] + h, size[1] + v), start, stride)
+    return _core.conv2d(spread, _core.conv2d_flip(w, g), b, act, (1, 1), dilation, g)
+
+
+def _weight(x: Array, dy: Array, kernel: Pair, stride: Pair, sides: Sides, dilation: Pair, groups: int) -> Array:
+    (top, left), (h, w) = (sides[0][0], sides[1][0]), _reach(kernel, dilation)
+    size = (dy.shape[2] - 1) * stride[0] + h + 1, (dy.shape[3] - 1) * stride[1] + w + 1  # what the windows see
+    return _core.conv2d_weight(_place(x, size, (top, left), (1, 1)), dy, kernel, stride, dilation, groups)
+
+
+def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: Any) -> tuple:
+    """The operands as tensors with N, C, H, W; whether `input` was a single image; groups."""
+    x, w, b = as_tensor(input), as_tensor(weight), None if bias is None else as_tensor(bias)
+    if x.ndim not in (axes + 1, axes + 2) or w.ndim != axes + 2:
+        raise ValueError(
+            f"{op}: expected input of {axes + 1} or {axes + 2} axes and weight of {axes + 2}, "
+            f"got shapes {x.shape} and {w.shape}"
+        )
+    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1 or w.shape[0] % groups:
+        raise ValueError(f"{op}: expected groups that divide {w.shape[0]} channels of the weight, got {groups!r}")
+    if min(w.shape[2:]) < 1:
+        raise ValueError(f"{op}: expected a kernel of at least 1, got a weight of shape {w.shape}")
+    single = x.ndim == axes + 1
+    if single:
+        x = unsqueeze(x, 0)
+    if axes == 1:
+        x, w = unsqueeze(x, 2), unsqueeze(w, 2)
+    return x, w, b, single, index(groups)
+
+
+def _result(y: Tensor, single: bool, axes: int) -> Tensor:
+    y = squeeze(y, 2) if axes == 1 else y
+    return squeeze(y, 0) if single else y
+
+
+def _bias_gradient(grad: Array) -> Array:
+    return _core.sum(grad, (0, 2, 3), False)
+
+
+def _conv(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    act: str,
+    op: str,
+    axes: int,
+) -> Tensor:
+    x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
+    stride, dilation = _pair(stride, axes, op, "stride", 1), _pair(dilation, axes, op, "dilation", 1)
+    kernel = w.shape[2:]
+    sides = _sides(padding, axes, _reach(kernel, dilation), stride, op)
+    if x.shape[1] != w.shape[1] * groups:
+        raise ValueError(
+            f"{op}: expected {w.shape[1] * groups} input channels, got {x.shape[1]} "
+            f"(input shape {as_tensor(input).shape})"
+        )
+    xa, wa, size = x._array, w._array, x.shape[2:]
+    y = _forward(xa, wa, None if b is None else b._array, act, stride, sides, dilation, groups)
+    wants_x, wants_w, wants_b = x.requires_grad, w.requires_grad, b is not None and b.requires_grad
+    saved, kept, output = xa if wants_w else None, wa if wants_x else None, y if act != "none" else None
+
+    def backward(grad: Array) -> tuple:
+        if output is not None:
+            grad = _core.activation_backward(grad, output, act)
+        dx = None if kept is None else _data(grad, kept, None, "none", size, stride, sides, dilation, groups)
+        dw = None if saved is None else _weight(saved, grad, kernel, stride, sides, dilation, groups)
+        return dx, dw, _bias_gradient(grad) if wants_b else None
+
+    return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output)), single, axes)
+
+
+def _transpose(
+    input: Any,
+    weight: Any,
+    bias: Any,
+    stride: Any,
+    padding: Any,
+    extra: Any,
+    groups: Any,
+    dilation: Any,
+    act: str,
+    axes: int,
+) -> Tensor:
+    op = f"conv_transpose{axes}d"
+    x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
+    stride, dilation = _pair(stride, axes, op, "stride", 1), _pair(dilation, axes, op, "dilation", 1)
+    extra = _pair(extra, axes, op, "output_padding", 0)
+    kernel = w.shape[2:]
+    if isinstance(padding, str):
+        raise ValueError(f"{op}: expected padding as integers >= 0 or pairs, got {padding!r}")
+    reach = _reach(kernel, dilation)
+    sides = _sides(padding, axes, reach, stride, op)
+    if any(e and e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
+        raise ValueError(f"{op}: expected output_padding below stride or dilation, got {extra}")
+    if x.shape[1] != w.shape[0]:
+        raise ValueError(
+            f"{op}: expected {w.shape[0]} input channels, got {x.shape[1]} (input shape {as_tensor(input).shape})"
+        )
+    size = tuple(
+        (n - 1) * s - sum(p) + r + 1 + e for n, s, p, r, e in zip(x.shape[2:], stride, sides, reach, extra, strict=True)
+    )
+    if min(size) < 1:
+        raise ValueError(f"{op}: the output would have size {size} (input shape {as_tensor(input).shape})")
+    xa, wa = x._array, w._array
+    y = _data(xa, wa, None if b is None else b._array, act, size, stride, sides, dilation, groups)
+    wants_x, wants_w, wants_b = x.requires_grad, w.requires_grad, b is not None and b.requires_grad
+    saved, kept, output = xa if wants_w else None, wa if wants_x else None, y if act != "none" else None
+    seen = tuple((n - 1) * s + r + 1 for n, s, r in zip(x.shape[2:], stride, reach, strict=True))
+
+    def backward(grad: Array) -> tuple:
+        if output is not None:
+            grad = _core.activation_backward(grad, output, act)
+        dx = dw = None
+        if kept is not None:
+            spread = _place(grad, seen, (sides[0][0], sides[1][0]), (1, 1))
+            dx = _core.conv2d(spread, kept, None, "none", stride, dilation, groups)
+        if saved is not None:
+            dw = _weight(grad, saved, kernel, stride, sides, dilation, groups)
+        return dx, dw, _bias_gradient(grad) if wants_b else None
+
+    return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output)), single, axes)
