@@ -7,8 +7,12 @@ from typing import Any, overload
 
 from ..tensor import Tensor
 from .activation import Activation
+from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .linear import Linear
 from .module import Module
+
+# Layers whose kernel applies an activation itself.
+_FUSING = (Linear, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d)
 
 
 def _checked(module: Any, owner: str) -> Module:
@@ -39,7 +43,7 @@ class Sequential(_Ordered):
     """Modules called one after the other.
 
     `Sequential(a, b)` names them "0", "1"; `Sequential({"first": a, "second": b})` uses the given names. A Linear
-    layer followed by Sigmoid, Tanh or ReLU runs as one kernel, with the same bits as the two.
+    or convolution layer followed by Sigmoid, Tanh or ReLU runs as one kernel, with the same bits as the two.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -58,7 +62,7 @@ class Sequential(_Ordered):
         while i < len(layers):
             layer = layers[i]
             following = layers[i + 1] if i + 1 < len(layers) else None
-            if type(layer) is Linear and layer.activation == "none" and isinstance(following, Activation):
+            if type(layer) in _FUSING and layer.activation == "none" and isinstance(following, Activation):
                 input = layer(input, activation=following.kind)
                 i += 2
             else:

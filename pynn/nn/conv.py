@@ -1,0 +1,217 @@
+"""Convolution layers."""
+
+from __future__ import annotations
+
+from math import prod
+from operator import index
+from typing import Any
+
+from .. import _core, ops
+from ..tensor import Tensor, float32
+from . import init
+from .module import Module
+from .parameter import Parameter
+
+_ACTIVATIONS = ("none", "sigmoid", "tanh", "relu")
+
+
+class _Conv(Module):
+    """What the four layers share: the arguments, checked, and the parameters."""
+
+    axes: int
+    transposed = False
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...],
+        padding: Any,
+        dilation: int | tuple[int, ...],
+        groups: int,
+        bias: bool,
+        padding_mode: str,
+        activation: str,
+        dtype: Any,
+    ) -> None:
+        name = type(self).__name__
+        for argument, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
+            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
+                raise ValueError(f"{name}: expected an integer >= 1 for {argument}, got {value!r}")
+            if index(value) % groups:
+                raise ValueError(f"{name}: expected {argument} divisible by groups = {groups}, got {value}")
+        if padding_mode != "zeros":
+            raise ValueError(f"{name}: expected padding_mode 'zeros', got {padding_mode!r}")
+        if activation not in _ACTIVATIONS:
+            raise ValueError(f"{name}: expected one of {_ACTIVATIONS} as activation, got {activation!r}")
+        self.in_channels, self.out_channels, self.groups = index(in_channels), index(out_channels), index(groups)
+        self.kernel_size = self._each(kernel_size, "kernel_size", 1)
+        self.stride = self._each(stride, "stride", 1)
+        self.dilation = self._each(dilation, "dilation", 1)
+        self.padding = padding
+        self.activation = activation
+        first, second = self.out_channels, self.in_channels
+        if self.transposed:
+            first, second = second, first
+        # Channels lie last in memory, as in the images.
+        memory = _core.empty((first, *self.kernel_size, second // self.groups), dtype)
+        self.weight = Parameter(Tensor._wrap(_core.permute(memory, (0, self.axes + 1, *range(1, self.axes + 1)))))
+        self.bias = Parameter(Tensor._wrap(_core.empty((self.out_channels,), dtype))) if bias else None
+        self.reset_parameters()
+
+    def _each(self, value: Any, argument: str, least: int) -> tuple[int, ...]:
+        """A number for every axis, from one or from as many."""
+        values = value if isinstance(value, tuple | list) else (value,) * self.axes
+        if len(values) != self.axes or any(
+            isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values
+        ):
+            raise ValueError(
+                f"{type(self).__name__}: expected one integer >= {least} or {self.axes} for {argument}, got {value!r}"
+            )
+        return tuple([index(v) for v in values])
+
+    def reset_parameters(self) -> None:
+        """Draw new initial values."""
+        init.kaiming_uniform_(self.weight, a=5**0.5)
+        if self.bias is not None:
+            bound = prod(self.weight.shape[1:]) ** -0.5
+            init.uniform_(self.bias, -bound, bound)
+
+    def extra_repr(self) -> str:
+        text = f"{self.in_channels}, {self.out_channels}, kernel_size={self.kernel_size}, stride={self.stride}"
+        for name, usual in (("padding", 0), ("output_padding", 0), ("dilation", 1), ("groups", 1)):
+            value = getattr(self, name, usual)
+            if value not in (usual, (usual,) * self.axes):
+                text += f", {name}={value!r}"
+        if self.bias is None:
+            text += ", bias=False"
+        return text if self.activation == "none" else f"{text}, activation={self.activation!r}"
+
+
+class _Forward(_Conv):
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: Any = 0,
+        dilation: int | tuple[int, ...] = 1,
+        groups: int = 1,
+        bias: bool = True,
+        padding_mode: str = "zeros",
+        activation: str = "none",
+        dtype: Any = float32,
+    ) -> None:
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            activation,
+            dtype,
+        )
+
+    def forward(self, input: Any, activation: str | None = None) -> Tensor:
+        op = ops.conv2d if self.axes == 2 else ops.conv1d
+        return op(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.dilation,
+            self.groups,
+            activation or self.activation,
+        )
+
+
+class Conv1d(_Forward):
+    """Cross-correlation along one axis: (N, C, L) → (N, O, L').
+
+    weight (out_channels, in_channels / groups, kernel), bias (out_channels,). Arguments, keys and initial values are
+    PyTorch's; `padding` may also be ((left, right),). `activation`: "none", "sigmoid", "tanh" or "relu", by the same
+    kernel. ValueError for arguments that do not fit.
+    """
+
+    axes = 1
+
+
+class Conv2d(_Forward):
+    """Cross-correlation of images: (N, C, H, W) → (N, O, H', W'), the channels last in memory (LeCun et al. 1989).
+
+    weight (out_channels, in_channels / groups, height, width), bias (out_channels,). Arguments, keys and initial values
+    are PyTorch's; `padding` may also be ((top, bottom), (left, right)). `activation`: "none", "sigmoid", "tanh" or
+    "relu", by the same kernel. ValueError for arguments that do not fit.
+    """
+
+    axes = 2
+
+
+class _Transpose(_Conv):
+    transposed = True
+
+    def __init__(
+        self,
+        in_channels: int,
+        out_channels: int,
+        kernel_size: int | tuple[int, ...],
+        stride: int | tuple[int, ...] = 1,
+        padding: Any = 0,
+        output_padding: int | tuple[int, ...] = 0,
+        groups: int = 1,
+        bias: bool = True,
+        dilation: int | tuple[int, ...] = 1,
+        padding_mode: str = "zeros",
+        activation: str = "none",
+        dtype: Any = float32,
+    ) -> None:
+        self.output_padding = self._each(output_padding, "output_padding", 0)
+        super().__init__(
+            in_channels,
+            out_channels,
+            kernel_size,
+            stride,
+            padding,
+            dilation,
+            groups,
+            bias,
+            padding_mode,
+            activation,
+            dtype,
+        )
+
+    def forward(self, input: Any, activation: str | None = None) -> Tensor:
+        op = ops.conv_transpose2d if self.axes == 2 else ops.conv_transpose1d
+        return op(
+            input,
+            self.weight,
+            self.bias,
+            self.stride,
+            self.padding,
+            self.output_padding,
+            self.groups,
+            self.dilation,
+            activation or self.activation,
+        )
+
+
+class ConvTranspose1d(_Transpose):
+    """The transpose of Conv1d: (N, C, L) → (N, O, L'). weight (in_channels, out_channels / groups, kernel)."""
+
+    axes = 1
+
+
+class ConvTranspose2d(_Transpose):
+    """The transpose of Conv2d: (N, C, H, W) → (N, O, H', W'), as in a decoder (Zeiler et al. 2010).
+
+    weight (in_channels, out_channels / groups, height, width). Arguments are PyTorch's, and `activation` as in Conv2d.
+    """
+
+    axes = 2

@@ -1,0 +1,88 @@
+import copy
+
+import numpy as np
+import pytest
+
+import pynn
+from opcase import same_bits
+from pynn import nn
+
+LAYERS = [
+    (lambda: nn.Conv2d(4, 6, 3, padding=1), (2, 4, 7, 5), (2, 6, 7, 5)),
+    (lambda: nn.Conv2d(4, 6, (3, 2), stride=2, dilation=(1, 2), groups=2), (2, 4, 9, 9), (2, 6, 4, 4)),
+    (lambda: nn.Conv2d(4, 8, 5, padding="same", bias=False), (2, 4, 6, 6), (2, 8, 6, 6)),
+    (lambda: nn.Conv1d(3, 5, 4, stride=3), (2, 3, 13), (2, 5, 4)),
+    (lambda: nn.ConvTranspose2d(4, 6, 3, stride=2, padding=1, output_padding=1), (2, 4, 5, 4), (2, 6, 10, 8)),
+    (lambda: nn.ConvTranspose1d(4, 6, 3, stride=2, groups=2), (2, 4, 5), (2, 6, 11)),
+]
+
+
+@pytest.mark.parametrize(("make", "given", "expected"), LAYERS)
+def test_shapes_state_and_training(make, given, expected):
+    pynn.manual_seed(0)
+    layer = make()
+    x = np.random.default_rng(0).standard_normal(given).astype(np.float32)
+    y = layer(x)
+    assert y.shape == expected
+    other = make()
+    other.load_state_dict(layer.state_dict())
+    assert same_bits(other(x).detach().numpy(), y.detach().numpy())
+    assert other.weight._array.strides == layer.weight._array.strides
+    assert same_bits(copy.deepcopy(layer)(x).detach().numpy(), y.detach().numpy())
+    (y * y).sum().backward()
+    for p in layer.parameters():
+        assert p.grad.shape == p.shape and np.abs(p.grad.numpy()).max() > 0
+    pynn.optim.SGD(layer.parameters(), lr=1e-3).step()
+    after = layer(x)
+    assert (after * after).sum().item() < (y * y).sum().item()
+
+
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU])
+def test_sequential_fuses_with_the_same_bits(kind):
+    pynn.manual_seed(0)
+    layer = nn.Conv2d(3, 5, 3, padding=1)
+    x = np.random.default_rng(0).standard_normal((2, 3, 9, 9)).astype(np.float32)
+    fused, apart = nn.Sequential(layer, kind())(x), kind()(layer(x))
+    assert same_bits(fused.detach().numpy(), apart.detach().numpy())
+
+
+def test_channels_lie_last_in_memory():
+    layer = nn.Conv2d(4, 6, (3, 2))
+    assert layer.weight.shape == (6, 4, 3, 2) and layer.weight._array.strides == (24, 1, 8, 4)
+    y = layer(np.zeros((2, 4, 5, 5), np.float32))
+    assert y._array.strides == (72, 1, 24, 6)
+
+
+def test_repr_and_arguments():
+    assert repr(nn.Conv2d(3, 6, 5, padding=2)) == "Conv2d(3, 6, kernel_size=(5, 5), stride=(1, 1), padding=2)"
+    text = "ConvTranspose1d(4, 2, kernel_size=(3,), stride=(2,), output_padding=(1,), groups=2, bias=False)"
+    assert repr(nn.ConvTranspose1d(4, 2, 3, 2, output_padding=1, groups=2, bias=False)) == text
+
+
+@pytest.mark.parametrize(
+    ("make", "message"),
+    [
+        (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: expected in_channels divisible by groups = 2, got 3"),
+        (lambda: nn.Conv2d(0, 4, 3), "Conv2d: expected an integer >= 1 for in_channels, got 0"),
+        (lambda: nn.Conv2d(1, 4, (3, 3, 3)), "Conv2d: expected one integer >= 1 or 2 for kernel_size"),
+        (lambda: nn.Conv1d(1, 4, 3, stride=0), "Conv1d: expected one integer >= 1 or 1 for stride, got 0"),
+        (lambda: nn.Conv2d(1, 4, 3, padding_mode="reflect"), "Conv2d: expected padding_mode 'zeros', got 'reflect'"),
+        (lambda: nn.Conv2d(1, 4, 3, activation="gelu"), "Conv2d: expected one of .* as activation, got 'gelu'"),
+        (lambda: nn.Conv2d(3, 4, 3)(np.zeros((2, 1, 5, 5), np.float32)), "Conv2d: .*expected 3 input channels, got 1"),
+        (lambda: nn.Conv2d(3, 4, 7)(np.zeros((2, 3, 5, 5), np.float32)), "kernel is larger than the padded input"),
+    ],
+)
+def test_wrong_arguments(make, message):
+    with pytest.raises(ValueError, match=message):
+        make()
+
+
+@pytest.mark.parametrize("name", ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"])
+def test_weights_move_from_torch(name):
+    torch = pytest.importorskip("torch")
+    theirs = getattr(torch.nn, name)(4, 6, 3, stride=2, padding=1, groups=2)
+    ours = getattr(nn, name)(4, 6, 3, stride=2, padding=1, groups=2)
+    ours.load_state_dict({key: value.numpy() for key, value in theirs.state_dict().items()})
+    x = np.random.default_rng(0).standard_normal((2, 4, 9, 8)[: 4 if name.endswith("2d") else 3]).astype(np.float32)
+    with torch.no_grad():
+        np.testing.assert_allclose(ours(x).detach().numpy(), theirs(torch.from_numpy(x)).numpy(), atol=1e-5)
