@@ -91,14 +91,15 @@ Status multiply_vector(const Product<T>& x) {
   constexpr int64_t kGrain = 4 * lanes<T>;
   // The reading of B: 64 GB/s from the second cache, 20 from memory.
   const double read_ns = double(sizeof(T)) / 64 * double(x.k);
-  parallel_ranges(x.n, kGrain, item_cost(read_ns, x.n, 1.25 * sizeof(T) * double(x.k)), [&](int64_t begin, int64_t end) {
-    switch (x.m) {
-      case 1: return multiply_columns<T, 1>(x, begin, end);
-      case 2: return multiply_columns<T, 2>(x, begin, end);
-      case 3: return multiply_columns<T, 3>(x, begin, end);
-      case 4: return multiply_columns<T, 4>(x, begin, end);
-    }
-  });
+  parallel_ranges(x.n, kGrain, item_cost(read_ns, x.n, 1.25 * sizeof(T) * double(x.k)),
+                  [&](int64_t begin, int64_t end) {
+                    switch (x.m) {
+                      case 1: return multiply_columns<T, 1>(x, begin, end);
+                      case 2: return multiply_columns<T, 2>(x, begin, end);
+                      case 3: return multiply_columns<T, 3>(x, begin, end);
+                      case 4: return multiply_columns<T, 4>(x, begin, end);
+                    }
+                  });
   return Status::ok;
 }
 template Status multiply_vector(const Product<float>&);
