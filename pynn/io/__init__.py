@@ -1,6 +1,6 @@
 """Files: weights, and writing without half-written results."""
 
 from .files import replacing
-from .weights import save_weights
+from .weights import load_weights, save_weights
 
-__all__ = ["replacing", "save_weights"]
+__all__ = ["load_weights", "replacing", "save_weights"]

@@ -34,3 +34,40 @@ def save_weights(
     content = save(arrays, {"pynn": json.dumps(metadata, sort_keys=True, allow_nan=False)})
     with replacing(path) as file:
         file.write(content)
+
+
+def load_weights(path: str | os.PathLike[str]) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """The state dict and the description of a safetensors file; an empty description where another tool wrote it.
+
+    Nothing in the file is run. ValueError that names the file where it is no safetensors file, truncated, holds a
+    dtype that NumPy has not, or was written by a newer format; OSError where it cannot be read.
+    """
+    from safetensors import SafetensorError, safe_open  # 15 ms of import that only loading needs
+
+    path = os.fspath(path)
+    with open(path, "rb"):  # a missing file or a folder is the system's own error
+        pass
+    try:
+        with safe_open(path, "numpy") as file:
+            arrays = {name: file.get_tensor(name) for name in file.keys()}
+            metadata = file.metadata() or {}
+    except (SafetensorError, TypeError, AttributeError) as error:
+        raise ValueError(f"{path}: not a readable safetensors file: {error}") from None
+    return arrays, _description(path, metadata.get("pynn"))
+
+
+def _description(path: str, text: str | None) -> dict[str, Any]:
+    if text is None:
+        return {}
+    try:
+        description = json.loads(text)
+    except (ValueError, RecursionError):
+        description = None
+    if not isinstance(description, dict) or not isinstance(description.get("format_version"), int):
+        raise ValueError(f"{path}: the metadata under 'pynn' is not a description that pynn wrote")
+    version = description.pop("format_version")
+    if version > FORMAT_VERSION:
+        raise ValueError(
+            f"{path}: format version {version}; this pynn reads up to {FORMAT_VERSION}: a newer one is needed"
+        )
+    return description

@@ -6,6 +6,7 @@ import os
 import numpy as np
 import pytest
 from safetensors import safe_open
+from safetensors.numpy import save_file
 
 import pynn
 from pynn import io, nn
@@ -49,6 +50,47 @@ def test_metadata_is_sorted_json(tmp_path):
     text = read(tmp_path / "w")[1]["pynn"]
     description = {"format_version": 1, "classes": ["a"], "architecture": {"name": "mlp"}}
     assert text == json.dumps(description, sort_keys=True)
+
+
+def test_loading_returns_what_was_saved(tmp_path):
+    state = {"w": np.arange(6, dtype=np.float32).reshape(2, 3), "n": np.array(3, np.int64)}
+    io.save_weights(tmp_path / "w", state, {"classes": ["a"]})
+    found, description = io.load_weights(tmp_path / "w")
+    assert description == {"classes": ["a"]}
+    assert found.keys() == state.keys()
+    for name, value in state.items():
+        np.testing.assert_array_equal(found[name], value, strict=True)
+
+
+def test_a_file_of_another_tool_has_no_description(tmp_path):
+    save_file({"w": np.zeros(2)}, tmp_path / "w")
+    assert io.load_weights(tmp_path / "w")[1] == {}
+
+
+def test_a_truncated_or_foreign_file_is_a_clear_error(tmp_path):
+    io.save_weights(tmp_path / "w", {"w": np.arange(8.0)}, {"classes": ["a"]})
+    content = (tmp_path / "w").read_bytes()
+    for size in range(len(content)):
+        (tmp_path / "cut").write_bytes(content[:size])
+        with pytest.raises(ValueError, match="cut: not a readable safetensors file"):
+            io.load_weights(tmp_path / "cut")
+    with pytest.raises(FileNotFoundError):
+        io.load_weights(tmp_path / "missing")
+    with pytest.raises(IsADirectoryError):
+        io.load_weights(tmp_path)
+
+
+@pytest.mark.parametrize("text", ["", "[]", "{}", "[" * 100_000, '{"format_version": "1"}'])
+def test_a_foreign_description_is_refused(tmp_path, text):
+    save_file({"w": np.zeros(2)}, tmp_path / "w", {"pynn": text})
+    with pytest.raises(ValueError, match="not a description that pynn wrote"):
+        io.load_weights(tmp_path / "w")
+
+
+def test_a_newer_format_is_refused(tmp_path):
+    save_file({"w": np.zeros(2)}, tmp_path / "w", {"pynn": '{"format_version": 2}'})
+    with pytest.raises(ValueError, match="format version 2; this pynn reads up to 1"):
+        io.load_weights(tmp_path / "w")
 
 
 @pytest.mark.parametrize("value", [np.array(["text"]), np.array([None]), np.zeros(2, complex)])
