@@ -43,6 +43,7 @@ from .tensor import (
 
 if _TYPE_CHECKING:
     from . import datasets, io
+    from .models.files import load, save
 
 __version__ = "0.1.0"
 
@@ -70,6 +71,7 @@ __all__ = [
     "io",
     "is_grad_enabled",
     "kernels",
+    "load",
     "manual_seed",
     "memory_stats",
     "models",
@@ -85,6 +87,7 @@ __all__ = [
     "random",
     "randperm",
     "release_memory",
+    "save",
     "set_grad_enabled",
     "set_num_threads",
     "tensor",
@@ -101,6 +104,8 @@ def __getattr__(name: str) -> object:
     """What reads and writes files is imported when it is asked for: it needs 20 modules of the standard library."""
     if name in ("datasets", "io"):
         return _importlib.import_module(f".{name}", __name__)
+    if name in ("load", "save"):
+        return getattr(_importlib.import_module(".models.files", __name__), name)
     raise AttributeError(f"module 'pynn' has no attribute {name!r}")
 
 

@@ -7,8 +7,9 @@ from typing import Any
 import numpy as np
 
 from .. import ops
-from ..nn import Module, Parameter
-from ..tensor import Tensor, as_tensor, float32, zeros
+from ..nn import Module, Parameter, init
+from ..nn.parameter import empty
+from ..tensor import Tensor, as_tensor, float32
 
 
 class Perceptron(Module):
@@ -18,8 +19,9 @@ class Perceptron(Module):
     """
 
     def __init__(self, in_features: int) -> None:
-        self.weight = Parameter(zeros(in_features))
-        self.bias = Parameter(zeros(1))
+        self.in_features = in_features
+        self.weight = init.zeros_(Parameter(Tensor._wrap(empty((in_features,), float32))))
+        self.bias = init.zeros_(Parameter(Tensor._wrap(empty((1,), float32))))
         self.requires_grad_(False)
 
     def forward(self, input: Any) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import copy
+import functools
+import inspect
 from collections.abc import Callable
 from typing import Any
 
@@ -9,9 +12,28 @@ _builders: dict[str, Callable[..., Any]] = {}
 
 
 def register(builder: Callable[..., Any]) -> Callable[..., Any]:
-    """Decorator: `get` finds the function under its own name."""
+    """Decorator of a function that builds a model, or of a class of models: `get` finds it under its own name.
+
+    A model that the function built says so in its `architecture`: {"name": …, "arguments": …}, defaults included.
+    """
+    if not isinstance(builder, type):
+        builder = _recording(builder)
     _builders[builder.__name__] = builder
     return builder
+
+
+def _recording(builder: Callable[..., Any]) -> Callable[..., Any]:
+    signature = inspect.signature(builder)
+
+    @functools.wraps(builder)
+    def build(*args: Any, **kwargs: Any) -> Any:
+        model = builder(*args, **kwargs)
+        given = signature.bind(*args, **kwargs)
+        given.apply_defaults()
+        model.architecture = {"name": builder.__name__, "arguments": copy.deepcopy(dict(given.arguments))}
+        return model
+
+    return build
 
 
 def get(name: str) -> Callable[..., Any]:

@@ -8,6 +8,7 @@ from .linear import Flatten, Identity, Linear
 from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfSSELoss, L1Loss, MSELoss, NLLLoss
 from .module import Module
 from .parameter import Parameter
+from .preprocessing import Preprocessing
 
 __all__ = [
     "BCELoss",
@@ -28,6 +29,7 @@ __all__ = [
     "ModuleList",
     "NLLLoss",
     "Parameter",
+    "Preprocessing",
     "ReLU",
     "Sequential",
     "Sigmoid",

@@ -52,7 +52,7 @@ class Sequential(_Ordered):
         else:
             named = ((str(i), m) for i, m in enumerate(modules))
         for name, module in named:
-            if hasattr(type(self), name) or "." in name or not name:
+            if hasattr(type(self), name) or name == "_buffers" or "." in name or not name:
                 raise ValueError(f"Sequential: '{name}' cannot name a module")
             setattr(self, name, _checked(module, "Sequential"))
 

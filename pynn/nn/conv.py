@@ -10,7 +10,7 @@ from .. import _core, ops
 from ..tensor import Tensor, float32
 from . import init
 from .module import Module
-from .parameter import Parameter
+from .parameter import Parameter, empty
 
 _ACTIVATIONS = ("none", "sigmoid", "tanh", "relu")
 
@@ -50,14 +50,15 @@ class _Conv(Module):
         self.stride = self._each(stride, "stride", 1)
         self.dilation = self._each(dilation, "dilation", 1)
         self.padding = padding
+        self.padding_mode = padding_mode
         self.activation = activation
         first, second = self.out_channels, self.in_channels
         if self.transposed:
             first, second = second, first
         # Channels lie last in memory, as in the images.
-        memory = _core.empty((first, *self.kernel_size, second // self.groups), dtype)
+        memory = empty((first, *self.kernel_size, second // self.groups), dtype)
         self.weight = Parameter(Tensor._wrap(_core.permute(memory, (0, self.axes + 1, *range(1, self.axes + 1)))))
-        self.bias = Parameter(Tensor._wrap(_core.empty((self.out_channels,), dtype))) if bias else None
+        self.bias = Parameter(Tensor._wrap(empty((self.out_channels,), dtype))) if bias else None
         self.reset_parameters()
 
     def _each(self, value: Any, argument: str, least: int) -> tuple[int, ...]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import functools
 import math
+from collections.abc import Callable
 from typing import Any
 
 from .. import random
 from ..autograd import no_grad
 from ..tensor import Tensor
+from .parameter import Parameter, is_loading
 
 _GAINS = {"linear": 1.0, "sigmoid": 1.0, "tanh": 5 / 3, "relu": math.sqrt(2), "selu": 0.75}
 
@@ -19,6 +22,19 @@ def calculate_gain(nonlinearity: str, param: float | None = None) -> float:
     if nonlinearity not in _GAINS:
         raise ValueError(f"calculate_gain: expected one of {[*_GAINS, 'leaky_relu']}, got {nonlinearity!r}")
     return _GAINS[nonlinearity]
+
+
+def _initializer(function: Callable[..., Tensor]) -> Callable[..., Tensor]:
+    """Under no_grad; a parameter whose values come from a file is left as it is."""
+
+    @functools.wraps(function)
+    def wrapper(tensor: Tensor, *args: Any, **kwargs: Any) -> Tensor:
+        if isinstance(tensor, Parameter) and is_loading():
+            return tensor
+        with no_grad():
+            return function(tensor, *args, **kwargs)
+
+    return wrapper
 
 
 def _fans(tensor: Tensor, op: str) -> tuple[int, int]:
@@ -35,7 +51,7 @@ def _fan(tensor: Tensor, mode: str, op: str) -> int:
     return _fans(tensor, op)[mode == "fan_out"]
 
 
-@no_grad()
+@_initializer
 def constant_(tensor: Tensor, val: float) -> Tensor:
     """All elements `val`."""
     return tensor.fill_(val)
@@ -51,19 +67,19 @@ def ones_(tensor: Tensor) -> Tensor:
     return constant_(tensor, 1)
 
 
-@no_grad()
+@_initializer
 def uniform_(tensor: Tensor, a: float = 0.0, b: float = 1.0, generator: Any = None) -> Tensor:
     """Uniform on [a, b)."""
     return random.uniform_(tensor, a, b, generator=generator)
 
 
-@no_grad()
+@_initializer
 def normal_(tensor: Tensor, mean: float = 0.0, std: float = 1.0, generator: Any = None) -> Tensor:
     """Normal with `mean` and `std`."""
     return random.normal_(tensor, mean, std, generator=generator)
 
 
-@no_grad()
+@_initializer
 def trunc_normal_(
     tensor: Tensor,
     mean: float = 0.0,

@@ -10,7 +10,7 @@ from .. import _core, ops
 from ..tensor import Tensor, float32
 from . import init
 from .module import Module
-from .parameter import Parameter
+from .parameter import Parameter, empty
 
 
 class Linear(Module):
@@ -37,9 +37,9 @@ class Linear(Module):
         self.in_features = in_features = int(in_features)
         self.out_features = out_features = int(out_features)
         self.activation = activation
-        weight = _core.permute(_core.empty((in_features, out_features), dtype), (1, 0))
+        weight = _core.permute(empty((in_features, out_features), dtype), (1, 0))
         self.weight = Parameter(Tensor._wrap(weight))
-        self.bias = Parameter(Tensor._wrap(_core.empty((out_features,), dtype))) if bias else None
+        self.bias = Parameter(Tensor._wrap(empty((out_features,), dtype))) if bias else None
         self.reset_parameters()
 
     def reset_parameters(self) -> None:

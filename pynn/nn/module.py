@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+import inspect
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 
-from .. import _core
-from ..tensor import Tensor, as_tensor
+from .. import _core, ops
+from ..autograd import no_grad
+from ..tensor import Tensor, as_tensor, float32
 from .parameter import Parameter
+from .preprocessing import Preprocessing
 
 
 class Module:
     """Base class of layers and models: define `forward`, keep parameters and submodules as attributes.
 
     Parameters, buffers and submodules are found among the instance's attributes, in the order in which they were set.
+    `preprocessing`, `classes` (names of the outputs) and `architecture` (name and arguments of a registered model) are
+    what a model file says about the whole model besides its weights.
     """
 
     training: bool = True
+    preprocessing: Preprocessing | None = None
+    classes: Sequence[str] = ()
+    architecture: Mapping[str, Any] | None = None
 
     def forward(self, *args: Any, **kwargs: Any) -> Any:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
@@ -131,6 +140,28 @@ class Module:
         """Set evaluation mode here and below."""
         return self.train(False)
 
+    def predict(self, x: Any, batch_size: int = 512) -> np.ndarray:
+        """Probabilities (N, classes): the softmax of the outputs, in evaluation mode, as an array of the model's dtype.
+
+        With `preprocessing`, x are raw samples of integers, or floats that are scaled as in training already; one
+        sample gives one row. Without, x (N, …) goes into the model as it is. A row has the same bits at any
+        `batch_size`. ValueError for other sizes, and where the outputs are not (N, classes).
+        """
+        if isinstance(batch_size, bool) or not isinstance(batch_size, int | np.integer) or batch_size < 1:
+            raise ValueError(f"predict: expected a whole number >= 1 for batch_size, got {batch_size!r}")
+        dtype = next((p.dtype for p in self.parameters()), float32)
+        prepare = self.preprocessing if isinstance(self.preprocessing, Preprocessing) else None
+        samples = as_tensor(x).detach() if prepare is None else prepare.samples(x)
+        probabilities = []
+        with mode(self, training=False), no_grad():
+            for start in range(0, max(samples.shape[0], 1), int(batch_size)):
+                batch = samples[start : start + int(batch_size)]
+                output = self(ops.cast(batch if prepare is None else prepare(batch), dtype))
+                if output.ndim != 2:
+                    raise ValueError(f"predict: expected outputs (N, classes), got shape {output.shape}")
+                probabilities.append(ops.softmax(output, 1).numpy())
+        return np.concatenate(probabilities)
+
     def apply(self, function: Callable[[Module], Any]) -> Module:
         """Call `function` on every submodule, then on this module."""
         for child in self.children():
@@ -170,6 +201,25 @@ class Module:
         """All floating parameters and buffers as float64."""
         return self.to(np.float64)
 
+    def _config(self) -> dict[str, Any]:
+        """The constructor's arguments that build such a module, found among the attributes of the same names.
+
+        A flag, as `bias`, is whether its attribute is there. `dtype` is left out: the weights have it. ValueError for
+        an argument without an attribute.
+        """
+        config = {}
+        for name, parameter in inspect.signature(type(self)).parameters.items():
+            if name == "dtype":
+                continue
+            if parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD) or not hasattr(self, name):
+                raise ValueError(
+                    f"{type(self).__name__}: its argument {name!r} is not kept in an attribute of that name"
+                )
+            value = getattr(self, name)
+            flag = isinstance(parameter.default, bool) and (value is None or isinstance(value, Tensor))
+            config[name] = value is not None if flag else value
+        return config
+
     def extra_repr(self) -> str:
         """What stands between the brackets of the layer's line in `repr(model)`."""
         return ""
@@ -179,6 +229,18 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}({self.extra_repr()}", *lines, ")"])
+
+
+@contextmanager
+def mode(model: Module, training: bool) -> Iterator[None]:
+    """Training or evaluation mode; every module has its own mode back afterwards."""
+    before = [(module, module.training) for module in model.modules()]
+    model.train(training)
+    try:
+        yield
+    finally:
+        for module, was in before:
+            module.training = was
 
 
 def _converted(array: Any, dtype: Any) -> Any:
