@@ -1,4 +1,4 @@
-"""The command line: `pynn train`, `pynn info`."""
+"""The command line: `pynn train`, `pynn predict`, `pynn info`."""
 
 from __future__ import annotations
 
@@ -10,10 +10,12 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
+import numpy as np
+
 import pynn
-from pynn import datasets, io, models, optim
+from pynn import datasets, io, models, nn, optim
 from pynn.data import Loader
-from pynn.nn import CrossEntropyLoss
+from pynn.io.images import read_image
 from pynn.train import History, Trainer
 
 FAILURE, INTERRUPTED = 2, 130
@@ -33,7 +35,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return _fail("interrupted", INTERRUPTED)
     except MemoryError as error:
         return _fail(f"out of memory: {error}" if str(error) else "out of memory", FAILURE)
-    except (ValueError, OSError, ArithmeticError) as error:
+    except (ValueError, OSError, ArithmeticError, ImportError) as error:
         return _fail(str(error) or type(error).__name__, FAILURE)
 
 
@@ -79,6 +81,19 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--threads", type=_count, metavar="N", help="threads at most (default: what suits the machine)")
     train.add_argument("--out", default="pynn-run", metavar="DIR", help="folder for the results")
 
+    predict = commands.add_parser(
+        "predict",
+        help="what a saved model sees in images",
+        description="One line for each image: the file (and the image's number in an IDX file), then the most likely "
+        "classes with their probabilities. PNG and JPEG pictures are made grey and resized to the model's input; "
+        "bright strokes on a dark background are expected, as in MNIST.",
+    )
+    predict.set_defaults(run=_predict)
+    predict.add_argument("model", metavar="MODEL", help="a model.safetensors of pynn train, or of pynn.save")
+    predict.add_argument("files", nargs="+", metavar="FILE", help="images: IDX (plain or .gz), PNG or JPEG")
+    predict.add_argument("--top", type=_count, default=1, metavar="N", help="classes of each image (default: 1)")
+    predict.add_argument("--invert", action="store_true", help="the images have dark strokes on a bright background")
+
     info = commands.add_parser("info", help="what pynn found on this machine", description="Show pynn.info().")
     info.set_defaults(run=_info)
     return parser
@@ -105,17 +120,15 @@ def _train(options: argparse.Namespace) -> None:
     model = models.get(options.model)(sizes, options.activation)
     optimizer, rate = OPTIMIZERS[options.optimizer]
     rate = rate if options.lr is None else options.lr
-    trainer = Trainer(model, optimizer(model.parameters(), lr=rate), CrossEntropyLoss())
+    trainer = Trainer(model, optimizer(model.parameters(), lr=rate), nn.CrossEntropyLoss())
     history = trainer.fit(training, options.epochs or EPOCHS[options.data], validation=test)
     if history.interrupted:
         raise KeyboardInterrupt
     accuracy = history[-1]["val_accuracy"]
-    description = {
-        "architecture": {"name": options.model, "sizes": sizes, "activation": options.activation},
-        "preprocessing": {"scale": data.scale, "mean": 0.0, "std": 1.0, "flatten": True},
-        "classes": data.classes,
-    }
-    io.save_weights(out / "model.safetensors", model.state_dict(), description)
+    shape = (1, *data.train_images.shape[1:])
+    model.preprocessing = nn.Preprocessing(shape, data.scale, flatten=training.inputs.ndim == 2)
+    model.classes = data.classes
+    pynn.save(model, out / "model.safetensors")
     with io.replacing(out / "history.csv") as file:
         file.write(history.to_csv().encode())
     written = ["model.safetensors", "history.csv"]
@@ -155,6 +168,47 @@ def _draw(history: History, path: Path) -> bool:
     with io.replacing(path) as file:
         figure.savefig(file, format="png", dpi=150)
     return True
+
+
+def _predict(options: argparse.Namespace) -> None:
+    model = pynn.load(options.model)
+    preprocessing = model.preprocessing
+    if preprocessing is None or len(preprocessing.input_shape) != 3 or preprocessing.input_shape[0] != 1:
+        raise ValueError(f"{options.model}: expected a model of grey images, whose preprocessing says so")
+    for file in options.files:
+        images, scale = _read_images(file, preprocessing)
+        arguments = {**preprocessing.config(), "scale": scale}
+        if options.invert:  # 1 - scale * pixel is an affine function of the pixel as well
+            arguments |= {"scale": -scale, "mean": np.subtract(preprocessing.mean, 1)}
+        model.preprocessing = nn.Preprocessing(**arguments)
+        try:
+            probabilities = model.predict(images)
+        except ValueError as error:
+            raise ValueError(f"{file}: {error}") from error
+        names = model.classes or [str(i) for i in range(probabilities.shape[1])]
+        if len(names) != probabilities.shape[1]:
+            raise ValueError(f"{options.model}: {len(names)} classes for {probabilities.shape[1]} outputs")
+        for number, row in enumerate(probabilities):
+            best = np.argsort(-row, kind="stable")[: options.top]
+            where = f"{_printable(file)}[{number}]" if images.ndim == 3 else _printable(file)
+            print(f"{where}: {', '.join(f'{_printable(names[i])} {row[i]:.4f}' for i in best)}")
+
+
+def _read_images(file: str, preprocessing: nn.Preprocessing) -> tuple[np.ndarray, float]:
+    """The pixels (N, height, width) of an IDX file or (height, width) of a picture, and what scales them to 0…1."""
+    with open(file, "rb") as stream:
+        start = stream.read(2)
+    if start not in (b"\0\0", b"\x1f\x8b"):
+        return read_image(file, preprocessing.input_shape[1:]), 1 / 255
+    images = datasets.read_idx(file)
+    if images.ndim != 3:
+        raise ValueError(f"{file}: expected images, found labels")
+    return images, preprocessing.scale
+
+
+def _printable(text: str) -> str:
+    """Names from files and of files, without what a terminal would take for a command."""
+    return text if text.isprintable() else ascii(text)
 
 
 def _count(text: str) -> int:

@@ -1,15 +1,14 @@
 """The command line, each command in a process of its own."""
 
-import json
 import os
 import signal
+import struct
 import subprocess
 import sys
 import time
 
 import numpy as np
 import pytest
-from safetensors import safe_open
 
 import pynn
 from pynn import datasets, models
@@ -60,18 +59,19 @@ def test_training_without_arguments(trained):
 
 def test_the_saved_model_has_the_printed_accuracy(trained):
     out, result = trained
-    with safe_open(out / "model.safetensors", "numpy") as file:
-        description = json.loads(file.metadata()["pynn"])
-        state = {name: file.get_tensor(name) for name in file.keys()}
-    architecture = description["architecture"]
-    model = models.get(architecture.pop("name"))(**architecture)
-    model.load_state_dict(state)
+    model = pynn.load(out / "model.safetensors")
     data = datasets.digits()
-    images = data.test_images.reshape(297, -1).astype(np.float32) * np.float32(description["preprocessing"]["scale"])
-    with pynn.no_grad():
-        correct = int((model(images).numpy().argmax(1) == data.test_labels).sum())
+    correct = int((model.predict(data.test_images).argmax(1) == data.test_labels).sum())
     assert f"({correct} of 297 images)" in result.stdout
-    assert description["classes"] == list("0123456789") and description["format_version"] == 1
+    assert model.architecture == {"name": "mlp", "arguments": {"sizes": [64, 100, 10], "activation": "relu"}}
+    assert model.classes == tuple("0123456789")
+    assert model.preprocessing.config() == {
+        "input_shape": (1, 8, 8),
+        "scale": 1 / 16,
+        "mean": 0.0,
+        "std": 1.0,
+        "flatten": True,
+    }
 
 
 def test_the_history_has_a_row_for_each_epoch(trained):
@@ -99,6 +99,85 @@ def test_the_seed_fixes_the_weights(tmp_path):
         assert train(tmp_path / name, "mlp", *options).returncode == 0
     a, b, c = ((tmp_path / name / "model.safetensors").read_bytes() for name in "abc")
     assert a == b != c
+
+
+def write_idx(path, images):
+    path.write_bytes(struct.pack(f">{1 + images.ndim}I", 0x800 + images.ndim, *images.shape) + images.tobytes())
+    return path
+
+
+def predicted(lines):
+    """Name of the image → [(class, probability), …]."""
+    pairs = [line.rsplit(": ", 1) for line in lines]
+    return {name: [(p.split()[0], float(p.split()[1])) for p in rest.split(", ")] for name, rest in pairs}
+
+
+def test_predicting_an_idx_file(trained, tmp_path):
+    images = datasets.digits().test_images[:20]
+    model = trained[0] / "model.safetensors"
+    path = write_idx(tmp_path / "images", images)
+    expected = pynn.load(model).predict(images)
+    result = run("predict", model, path, path, "--top", 3)
+    assert (result.returncode, result.stderr) == (0, "")
+    found = predicted(result.stdout.splitlines())
+    assert list(found) == [f"{path}[{i}]" for i in range(20)] and len(result.stdout.splitlines()) == 40
+    for row, best in zip(expected, found.values(), strict=True):
+        order = np.argsort(-row)[:3]
+        assert best == [(str(i), round(float(row[i]), 4)) for i in order]
+    inverted = run("predict", model, write_idx(tmp_path / "dark", 16 - images), "--invert", "--top", 10)
+    assert [best[0] for best in predicted(inverted.stdout.splitlines()).values()] == [b[0] for b in found.values()]
+
+
+def test_predicting_pictures(trained, tmp_path):
+    image = pytest.importorskip("PIL.Image")
+    model = trained[0] / "model.safetensors"
+    digit = datasets.digits().test_images[3]
+    pixels = np.kron(digit, np.ones((10, 10))) * 255 / 16
+    image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "bright.png")
+    image.fromarray((255 - pixels).astype(np.uint8)).convert("RGB").save(tmp_path / "dark.jpg", quality=95)
+    expected = pynn.load(model).predict(digit)[0]
+    for arguments in (["bright.png"], ["dark.jpg", "--invert"]):
+        result = run("predict", model, tmp_path / arguments[0], *arguments[1:])
+        assert result.returncode == 0, result
+        ((name, [(label, probability)]),) = predicted(result.stdout.splitlines()).items()
+        assert name == str(tmp_path / arguments[0]) and label == str(expected.argmax())
+        assert abs(probability - expected.max()) <= 0.02
+
+
+def test_predictions_print_nothing_that_a_terminal_obeys(tmp_path):
+    model = models.mlp([1, 1])
+    model.preprocessing = pynn.nn.Preprocessing((1, 1, 1), flatten=True)
+    model.classes = ["\x1b[2J\n"]
+    pynn.save(model, tmp_path / "m")
+    result = run("predict", tmp_path / "m", write_idx(tmp_path / "images", np.zeros((1, 1, 1), np.uint8)))
+    assert result.stdout == f"{tmp_path / 'images'}[0]: '\\x1b[2J\\n' 1.0000\n"
+
+
+def test_errors_of_predicting_are_one_line(trained, tmp_path):
+    model = trained[0] / "model.safetensors"
+    labels = write_idx(tmp_path / "labels", np.zeros(3, np.uint8))
+    large = write_idx(tmp_path / "large", np.zeros((2, 28, 28), np.uint8))
+    (tmp_path / "text.png").write_text("hello")
+    (tmp_path / "empty").touch()
+    pynn.io.save_weights(tmp_path / "weights", models.mlp([64, 10]).state_dict())
+    pynn.save(models.mlp([64, 10]), tmp_path / "bare")
+    for arguments, *parts in (
+        ((model,), "FILE"),
+        ((tmp_path / "none", labels), "none"),
+        ((labels, labels), "labels: not a readable safetensors file"),
+        ((tmp_path / "weights", large), "weights: holds weights without an architecture"),
+        ((tmp_path / "bare", large), "bare: expected a model of grey images"),
+        ((model, labels), "labels: expected images, found labels"),
+        ((model, large), "large: ", "(N, 8, 8)", "got (2, 28, 28)"),
+        ((model, tmp_path / "none"), "none"),
+        ((model, tmp_path), "Is a directory"),
+        ((model, large, "--top", "0"), "--top: expected a whole number from 1"),
+    ):
+        assert_one_line_error(run("predict", *arguments), *parts)
+    without = "PNG and JPEG files need Pillow: pip install 'pynn-native[cli]'"
+    (tmp_path / "PIL.py").write_text("raise ImportError('not here')")
+    path = os.pathsep.join([str(tmp_path), *sys.path])
+    assert_one_line_error(run("predict", model, tmp_path / "text.png", PYTHONPATH=path), without)
 
 
 def test_version_and_help():
