@@ -42,7 +42,7 @@ from .tensor import (
 )
 
 if _TYPE_CHECKING:
-    from . import datasets, io
+    from . import datasets, io, viz
     from .models.files import load, save
 
 __version__ = "0.1.0"
@@ -94,6 +94,7 @@ __all__ = [
     "threads",
     "train",
     "uint8",
+    "viz",
     "zeros",
     "zeros_like",
 ]
@@ -102,7 +103,7 @@ __all__ += ops.__all__
 
 def __getattr__(name: str) -> object:
     """What reads and writes files is imported when it is asked for: it needs 20 modules of the standard library."""
-    if name in ("datasets", "io"):
+    if name in ("datasets", "io", "viz"):
         return _importlib.import_module(f".{name}", __name__)
     if name in ("load", "save"):
         return getattr(_importlib.import_module(".models.files", __name__), name)

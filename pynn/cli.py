@@ -13,10 +13,10 @@ from typing import Any, NoReturn
 import numpy as np
 
 import pynn
-from pynn import datasets, io, models, nn, optim
+from pynn import datasets, io, models, nn, optim, viz
 from pynn.data import Loader
 from pynn.io.images import read_image
-from pynn.train import History, Trainer
+from pynn.train import Trainer
 
 FAILURE, INTERRUPTED = 2, 130
 DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
@@ -61,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a model on images and save it",
-        description="Train a model on images. Writes model.safetensors, history.csv and curves.png and prints the "
-        "accuracy on the test images. Without arguments: the bundled 8x8 digits, in seconds.",
+        description="Train a model on images. Writes model.safetensors, history.csv, curves.png and "
+        "confusion.png and prints the accuracy on the test images. Without arguments: the bundled 8x8 digits, in "
+        "seconds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.set_defaults(run=_train)
@@ -132,8 +133,13 @@ def _train(options: argparse.Namespace) -> None:
     with io.replacing(out / "history.csv") as file:
         file.write(history.to_csv().encode())
     written = ["model.safetensors", "history.csv"]
-    if _draw(history, out / "curves.png"):
-        written.append("curves.png")
+    try:
+        viz.learning_curves(history, out / "curves.png")
+        predictions = model.predict(data.test_images).argmax(axis=1)
+        viz.confusion_matrix(data.test_labels, predictions, data.classes, out / "confusion.png")
+        written += ["curves.png", "confusion.png"]
+    except ImportError as error:
+        print(f"pynn: no pictures: {error}", file=sys.stderr)
     correct, total = round(accuracy * test.samples), test.samples
     print(f"test accuracy {accuracy:.4f} ({correct} of {total} images); {', '.join(written)} in {out}")
 
@@ -144,30 +150,6 @@ def _load(name: str, folder: str | None) -> datasets.Dataset:
             raise ValueError("--data-dir goes with --data mnist or fashion-mnist; the digits are bundled")
         return datasets.digits()
     return DATA[name](folder)
-
-
-def _draw(history: History, path: Path) -> bool:
-    """The curves of loss and accuracy as a picture; False where matplotlib is missing, which a line on stderr says."""
-    try:
-        from matplotlib.figure import Figure
-    except ImportError:
-        print("pynn: no curves.png, which needs matplotlib: pip install 'pynn-native[cli]'", file=sys.stderr)
-        return False
-    figure = Figure(figsize=(9, 3.5), layout="constrained")
-    losses, accuracies = figure.subplots(1, 2)
-    epochs = history.column("epoch")
-    losses.plot(epochs, history.column("loss"), label="training")
-    losses.plot(epochs, history.column("val_loss"), label="test")
-    losses.set(xlabel="epoch", ylabel="loss", ylim=(0, None))
-    losses.legend()
-    accuracies.plot(epochs, history.column("val_accuracy"), color="C1")
-    accuracies.set(xlabel="epoch", ylabel="test accuracy")
-    for axes in (losses, accuracies):
-        axes.xaxis.get_major_locator().set_params(integer=True)
-        axes.grid(alpha=0.3)
-    with io.replacing(path) as file:
-        figure.savefig(file, format="png", dpi=150)
-    return True
 
 
 def _predict(options: argparse.Namespace) -> None:

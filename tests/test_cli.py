@@ -80,9 +80,11 @@ def test_the_history_has_a_row_for_each_epoch(trained):
     assert [line.split(",")[0] for line in table[1:]] == [str(i) for i in range(1, 61)]
 
 
-def test_the_curves_are_a_picture(trained):
+def test_curves_and_confusion_are_pictures(trained):
     pytest.importorskip("matplotlib")
-    assert (trained[0] / "curves.png").read_bytes().startswith(b"\x89PNG")
+    for name in ("curves.png", "confusion.png"):
+        assert (trained[0] / name).read_bytes().startswith(b"\x89PNG")
+        assert name in trained[1].stdout
 
 
 def test_without_matplotlib_a_line_says_so(tmp_path):
@@ -90,7 +92,7 @@ def test_without_matplotlib_a_line_says_so(tmp_path):
     result = train(tmp_path / "out", "--epochs", 1, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
     assert result.returncode == 0
     assert [line for line in result.stderr.splitlines() if "pip install 'pynn-native[cli]'" in line]
-    assert not (tmp_path / "out" / "curves.png").exists()
+    assert {p.name for p in (tmp_path / "out").iterdir()} == {"model.safetensors", "history.csv"}
 
 
 def test_the_seed_fixes_the_weights(tmp_path):

@@ -73,7 +73,7 @@ def test_cuda_kernels_implement_contracts_of_cpp():
 
 LEVELS = (  # a module may import from its own level and from later ones
     ("cli", "__main__"),
-    ("train",),
+    ("train", "viz"),
     ("models",),
     ("datasets", "data", "io"),
     ("nn", "optim"),
