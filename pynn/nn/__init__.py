@@ -9,6 +9,7 @@ from .loss import BCELoss, BCEWithLogitsLoss, CrossEntropyLoss, HalfSSELoss, L1L
 from .module import Module
 from .parameter import Parameter
 from .preprocessing import Preprocessing
+from .summary import Summary, summary
 
 __all__ = [
     "BCELoss",
@@ -34,7 +35,9 @@ __all__ = [
     "Sequential",
     "Sigmoid",
     "Softmax",
+    "Summary",
     "Tanh",
     "functional",
     "init",
+    "summary",
 ]

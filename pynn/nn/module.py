@@ -109,8 +109,8 @@ class Module:
     def load_state_dict(self, state_dict: Mapping[str, Any], strict: bool = True) -> None:
         """Copy values into the parameters and buffers in place; nothing is changed where a check fails.
 
-        Raises KeyError for missing or unexpected names (unless `strict=False`), ValueError for a wrong shape, TypeError
-        for what is no mapping or not numbers.
+        Raises KeyError for missing or unexpected names (unless `strict=False`), ValueError for a wrong shape or a
+        frozen model, TypeError for what is no mapping or not numbers.
         """
         if not isinstance(state_dict, Mapping):
             raise TypeError(f"load_state_dict: expected a dictionary of arrays, got {type(state_dict).__name__}")
@@ -123,6 +123,8 @@ class Module:
         for name, array in arrays.items():
             if array.dtype.kind not in "biuf":
                 raise TypeError(f"load_state_dict: '{name}': expected numbers, got dtype {array.dtype.name}")
+            if own[name]._array.readonly:
+                raise ValueError(f"load_state_dict: '{name}' is read-only: the model is frozen")
         values = {name: as_tensor(array) for name, array in arrays.items()}
         for name, value in values.items():
             if value.shape != own[name].shape:
@@ -174,6 +176,19 @@ class Module:
         for parameter in self.parameters():
             parameter.requires_grad_(requires_grad)
         return self
+
+    def freeze(self) -> Module:
+        """Make this a model to predict with and return it: evaluation mode, no gradients, read-only weights.
+
+        Parameters and buffers move into memory that the model alone owns: `numpy()` gives read-only views of it, and
+        an in-place change, `load_state_dict` included, is a ValueError. What comes from `copy.deepcopy`, pickle or a
+        file may be changed and trained again after `requires_grad_()`.
+        """
+        for tensor in {id(t): t for m in self.modules() for t in vars(m).values() if isinstance(t, Tensor)}.values():
+            tensor.requires_grad_(False)
+            tensor.grad = None
+            tensor._array = _read_only(_core.copy(tensor._array))
+        return self.eval()
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget the gradients of all parameters, or set them to zero."""
@@ -247,7 +262,15 @@ def _converted(array: Any, dtype: Any) -> Any:
     """Another dtype in the same memory order: a Linear weight stays physically (in, out)."""
     order = sorted(range(array.ndim), key=lambda i: -array.strides[i])
     inverse = sorted(range(array.ndim), key=order.__getitem__)
-    return _core.permute(_core.cast(_core.permute(array, order), dtype), inverse)
+    converted = _core.permute(_core.cast(_core.permute(array, order), dtype), inverse)
+    return _read_only(converted) if array.readonly else converted
+
+
+def _read_only(array: Any) -> Any:
+    """The same memory as an Array that nothing writes to."""
+    view = np.asarray(array)
+    view.flags.writeable = False
+    return _core.wrap(view)
 
 
 def _name_layer(error: Exception, module: Module) -> None:

@@ -147,3 +147,38 @@ def test_wrong_modules_are_refused():
         nn.Sequential({"forward": nn.Identity()})
     with pytest.raises(ValueError, match="in_features"):
         nn.Linear(-1, 3)
+
+
+def test_a_frozen_model_answers_alike_and_cannot_be_changed():
+    model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3), Tied())
+    model[4].a = model[4].b = nn.Linear(3, 3)
+    x = pynn.randn(2, 2, 4, 4)
+    expected = model(x).detach().numpy()
+    outside = model[3].weight.detach()
+    assert model.freeze() is model
+    assert not model.training and not model[4].training
+    y = model(x)
+    assert not y.requires_grad and y.numpy().tobytes() == expected.tobytes()
+    assert model[4].a is model[4].b and model[3].weight._array.strides == (1, 3)
+    outside.fill_(7)  # memory that it shared before
+    assert model(x).numpy().tobytes() == expected.tobytes()
+    for tensor in (*model.parameters(), *[t for _, t in model.named_buffers()]):
+        assert not tensor.requires_grad and not tensor.numpy().flags.writeable
+        assert not np.from_dlpack(tensor).flags.writeable
+        for change in (lambda t: t.fill_(0), lambda t: t.add_(1), lambda t: t.copy_(t * 2), nn.init.zeros_):
+            with pytest.raises(ValueError, match="read-only"):
+                change(tensor)
+    with pytest.raises(ValueError, match=r"load_state_dict: '0.weight' is read-only: the model is frozen"):
+        model.load_state_dict(model.state_dict())
+    assert model(x).numpy().tobytes() == expected.tobytes()
+    assert not model.double()[0].weight.numpy().flags.writeable
+
+
+def test_a_copy_of_a_frozen_model_can_be_trained():
+    model = nn.Linear(3, 2).freeze()
+    for other in (copy.deepcopy(model), pickle.loads(pickle.dumps(model))):
+        other.requires_grad_()
+        other(pynn.ones(1, 3)).sum().backward()
+        pynn.optim.SGD(other.parameters(), lr=0.1).step()
+        assert not np.array_equal(other.state_dict()["weight"], model.state_dict()["weight"])
+    assert nn.Linear(0, 2).freeze()(pynn.zeros(1, 0)).shape == (1, 2)
