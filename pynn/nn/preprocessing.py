@@ -11,6 +11,9 @@ from .. import ops
 from ..tensor import Tensor, as_tensor
 
 
+_LARGEST = float(np.finfo(np.float32).max)
+
+
 class Preprocessing:
     """(sample * scale - mean) / std of raw samples; a part of the model's description and of its file.
 
@@ -94,4 +97,4 @@ def _numbers(value: Any, name: str, channels: int | None) -> Any:
 
 def _is_finite(value: Any) -> bool:
     number = isinstance(value, int | float | np.integer | np.floating) and not isinstance(value, bool)
-    return number and abs(value) <= np.finfo(np.float32).max
+    return number and abs(value) <= _LARGEST

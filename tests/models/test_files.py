@@ -171,6 +171,7 @@ WRONG_DESCRIPTIONS = {
     "input_shape": (lambda d: d["preprocessing"].update(input_shape=[1, -8, 8]), "expected sizes >= 1"),
     "no input_shape": (lambda d: d["preprocessing"].pop("input_shape"), "preprocessing: .*input_shape"),
     "scale": (lambda d: d["preprocessing"].update(scale="1"), "expected a finite number for scale"),
+    "huge scale": (lambda d: d["preprocessing"].update(scale=1e308), "expected a finite number for scale"),
     "mean": (lambda d: d["preprocessing"].update(mean=[1, 2, 3]), "for each of 1 channels, for mean"),
     "std": (lambda d: d["preprocessing"].update(std=0), "expected numbers > 0 for std"),
     "infinity": (lambda d: d["preprocessing"].update(mean=float("inf")), "expected a finite number"),

@@ -20,3 +20,7 @@ with pynn.no_grad():
     probabilities: np.ndarray = pynn.softmax(model(x), 1).numpy()
 rows: int = probabilities.shape[0]
 state: dict[str, np.ndarray] = model.state_dict()
+
+pynn.save(model, "model.safetensors")
+prediction: np.ndarray = pynn.load("model.safetensors").predict(np.zeros((2, 4)))
+parameters: int = nn.summary(model, (4,)).parameters
