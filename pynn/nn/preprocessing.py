@@ -10,7 +10,6 @@ import numpy as np
 from .. import ops
 from ..tensor import Tensor, as_tensor
 
-
 _LARGEST = float(np.finfo(np.float32).max)
 
 
