@@ -42,7 +42,7 @@ void multiply_block(const Product<T>& x, Terms terms, int64_t row, int64_t row_e
       const int64_t rows = min_of(rows_per_tile, row_end - i);
       T* c = x.c + i * x.ldc + j;
       prefetch_tile(c + rows * x.ldc, min_of(rows, row_end - i - rows), x.ldc);
-      kernels[rows][vectors](k, tile, rows, b, vectors * L, c, x.ldc, int(columns), terms.p > 0 || x.accumulate);
+      kernels[rows][vectors]({k}, tile, rows, b, vectors * L, c, x.ldc, int(columns), terms.p > 0 || x.accumulate);
       if (terms.p + k == x.k)
         finish(rows, columns, c, x.ldc, x.bias ? x.bias + j * x.bias_step : nullptr, x.bias_step, x.activation);
     }

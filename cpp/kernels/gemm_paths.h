@@ -27,6 +27,10 @@ struct Product {
   const T* b_at(int64_t p, int64_t j) const { return b + (transpose_b ? j * ldb + p : p * ldb + j); }
 };
 
+// The fastest of the ways below.
+template <class T>
+Status multiply(const Product<T>& x);
+
 // At most four rows: a pass over B with no packing, vectors over the columns.
 constexpr int kVectorPathRows = 4;
 template <class T>

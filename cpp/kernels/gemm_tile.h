@@ -23,14 +23,20 @@ constexpr int kTileColumns = kTileVectors* lanes<T>;
 // full one. Elsewhere such a B is packed.
 constexpr bool kReadsRaggedRows = kVectorBytes == 64;
 
+// The terms of a tile: `count` runs of `length` of them, A and B going on `a_next` and `b_next` elements beyond the end
+// of the run before. A product has one run, a convolution one for each row of its kernel.
+struct Runs {
+  int64_t length, count = 1, a_next = 0, b_next = 0;
+};
+
 // C[i][j] (+)= sum over p of A[i][p] B[p][j] for `columns` columns of C, the last vector having 1 to lanes of them.
 //   by rows:    A[i][p] = a[i * a_step + p], as in a row-major matrix
 //   by columns: A[i][p] = a[p * a_step + i], as in a packed block or a transposed matrix
 //   B[p][j] = b[p * b_step + j]
 // The chains start from C where `from_c`, else from zero.
 template <class T>
-using Tile = void (*)(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
-                      bool from_c);
+using Tile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
+                      int columns, bool from_c);
 
 template <class T>
 struct Tiles {

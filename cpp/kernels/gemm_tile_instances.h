@@ -13,7 +13,7 @@ struct Count {
 };
 
 template <class T, int Rows, int Vectors, bool ByRows>
-void tile(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
+void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
           bool from_c) {
   constexpr int L = lanes<T>;
   constexpr int kLast = Vectors - 1;
@@ -57,12 +57,22 @@ void tile(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* 
         PYNN_UNROLL
         for (int g = 0; g < kPointers; g++) rows[g] += count.value;
       };
-      for (; k >= 4; k -= 4) steps(Count<4>{});
-      for (; k > 0; k--) steps(Count<1>{});
+      for (int64_t run = terms.count; run > 0; run--) {
+        int64_t k = terms.length;
+        for (; k >= 4; k -= 4) steps(Count<4>{});
+        for (; k > 0; k--) steps(Count<1>{});
+        PYNN_UNROLL
+        for (int g = 0; g < kPointers; g++) rows[g] += terms.a_next;
+        b += terms.b_next;
+      }
     } else {
-      for (; k > 0; k--) {
-        step(whole, [&](int i) PYNN_LAMBDA { return a[i]; });
-        a += a_step;
+      for (int64_t run = terms.count; run > 0; run--) {
+        for (int64_t k = terms.length; k > 0; k--) {
+          step(whole, [&](int i) PYNN_LAMBDA { return a[i]; });
+          a += a_step;
+        }
+        a += terms.a_next;
+        b += terms.b_next;
       }
     }
   };
