@@ -30,7 +30,7 @@ const T* repeated(const T* bias, int64_t o, int64_t pixels, T* space) {
   return space;
 }
 
-// Makes `pixels` neighbours one pixel.
+// Makes `pixels` neighbours one pixel, where there is one group.
 template <class T>
 void share_vectors(Correlation<T>& s, int64_t pixels, int64_t kw) {
   const int64_t columns = s.ow, o = s.o;
@@ -39,7 +39,7 @@ void share_vectors(Correlation<T>& s, int64_t pixels, int64_t kw) {
   s.ow = ceil_div(columns, pixels);
   s.last = (columns - (s.ow - 1) * pixels) * o;
   s.stride_w *= pixels;
-  s.column_step *= pixels;
+  s.pixels = pixels;
 }
 
 template <class T>
@@ -79,7 +79,7 @@ Status forward_as(const Conv2d& p) {
                                 bias,
                                 p.activation};
   const bool shares = !p.strict && s.groups == 1 && s.dilation_w == 1;
-  const int64_t pixels = shares ? shared_pixels(s.o, s.kw, s.stride_w, s.ow, lanes<T>) : 1;
+  const int64_t pixels = shares ? shared_pixels(s.o, s.kw, s.stride_w, s.ow, lanes<T>, kTileRows) : 1;
   T biases[kTileColumns<T>];
   if (pixels > 1) {
     const int64_t kw = s.kw + (pixels - 1) * s.stride_w;
@@ -177,8 +177,8 @@ Status phase_as(const Conv2dData& p, const Phase& down, const Phase& across) {
                                 s.c,
                                 bias,
                                 p.activation};
-  const bool shares = !p.strict && s.groups == 1 && across.dilation == 1 && s.stride_w == 1 && correlation.terms() > 0;
-  const int64_t pixels = shares ? shared_pixels(s.c, across.taps, 1, across.count, lanes<T>) : 1;
+  const bool shares = !p.strict && s.groups == 1 && across.dilation == 1 && correlation.terms() > 0;
+  const int64_t pixels = shares ? shared_pixels(s.c, across.taps, 1, across.count, lanes<T>, kTileRows) : 1;
   T biases[kTileColumns<T>];
   const int64_t kw = across.taps + pixels - 1;
   if (pixels > 1) {

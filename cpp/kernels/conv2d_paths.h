@@ -20,6 +20,7 @@ struct Correlation {
   int64_t last;   // elements of the last pixel of a row, at most o
   const T* bias;  // null or groups * o
   Activation activation;
+  int64_t pixels = 1;  // that `o` stands for, column_step being that between pixels
 
   int64_t terms() const { return kh * kw * c; }
   int64_t group_size() const { return ceil_div(o, kTileColumns<T>) * kTileColumns<T> * terms(); }
@@ -45,10 +46,11 @@ PYNN_INLINE bool pointwise(const ConvShape& s) {
 
 // The output pixels that share a vector where there are few channels: `pixels` neighbours act as one pixel with
 // pixels * o channels, whose taps reach over all their windows and are zero outside the own one. 1 where that does not
-// pay.
-PYNN_INLINE int64_t shared_pixels(int64_t o, int64_t kw, int64_t stride, int64_t ow, int64_t vector) {
+// pay. `rows` neighbours of these make a tile; fewer than 8 sums wait for each other (4 cycles an fma, two at a time).
+PYNN_INLINE int64_t shared_pixels(int64_t o, int64_t kw, int64_t stride, int64_t ow, int64_t vector, int64_t rows) {
   const auto cost = [&](int64_t pixels) {
-    return double((kw + (pixels - 1) * stride) * ceil_div(pixels * o, vector)) / double(pixels);
+    const int64_t vectors = ceil_div(pixels * o, vector), tile = balanced(ceil_div(ow, pixels), rows);
+    return double((kw + (pixels - 1) * stride) * max_of(8, tile * vectors)) / double(pixels * tile);
   };
   int64_t best = 1;
   double least = 0.9 * cost(1);

@@ -6,7 +6,8 @@ namespace pynn::PYNN_ISA {
 namespace {
 
 constexpr int64_t kBlockTerms = 512;
-constexpr int64_t kSumBytes = 128 * 1024;  // of the sums of a task, in L2 beside a block of x and dy
+constexpr int64_t kChunkPixels = 128;      // of dy in one pass through the tiles: with 32 columns 16 KB, in L1
+constexpr int64_t kSumBytes = 512 * 1024;  // of the sums of a task, in L2 beside a chunk of x and dy
 
 // Pixels of dy that are summed in one chain: whole images, rows of one, or a piece of a row.
 struct Blocks {
@@ -44,7 +45,7 @@ struct Gradient {
       : s(p.shape), blocks(s), x(static_cast<const T*>(p.x)), dy(static_cast<const T*>(p.dy)) {
     whole_rows = s.groups == 1 && s.dilation_w == 1 && s.c < 16;
     if (whole_rows && sizeof(T) == 4) {
-      pixels = min_of(shared_pixels(s.o, s.kw, s.stride_w, s.ow, 16), max_of(1, 16 / s.o));
+      pixels = min_of(shared_pixels(s.o, s.kw, s.stride_w, s.ow, 16, 14), max_of(1, 16 / s.o));
       while (blocks.columns_count > 1 ? pixels > 1 : s.ow % pixels != 0) pixels--;
     }
     o = pixels * s.o;
@@ -72,98 +73,86 @@ struct Gradient {
   int64_t sum_size() const { return height * width; }
 };
 
-// One block: where its pixels are, and its input rows where they had to be copied.
+// Pixels of one image that pass through all tiles of a task together, and their input rows where these were copied.
 template <class T>
-struct Block {
-  int64_t image, image_end, row, row_end, column, column_end;
-  const T* band;
-  int64_t band_row, band_image;  // the first input row in `band`; elements between images
-  Block(const Gradient<T>& g, int64_t number) {
-    const Blocks& b = g.blocks;
-    const int64_t pixels_of = g.pixels;
-    column = number % b.columns_count * b.columns / pixels_of;
-    column_end = min_of(g.ow, column + b.columns / pixels_of);
-    row = number / b.columns_count % b.rows_count * b.rows;
-    row_end = min_of(g.s.oh, row + b.rows);
-    image = number / b.columns_count / b.rows_count * b.images;
-    image_end = min_of(g.s.n, image + b.images);
-    band = nullptr;
-    band_row = band_image = 0;
-  }
+struct Chunk {
+  int64_t image, row, row_end, column, column_end;
+  const T *band, *packed;  // null, or the input between zeros; null, or a panel of dy as whole vectors
+  int64_t band_row;        // the first input row in `band`
 };
 
 template <class T>
-int64_t band_rows(const Gradient<T>& g) {
-  return (g.blocks.rows - 1) * g.s.stride_h + (g.s.kh - 1) * g.s.dilation_h + 1;
+int64_t chunk_rows(const Gradient<T>& g) {
+  return balanced(g.blocks.rows, max_of(1, kChunkPixels / g.blocks.columns));
+}
+template <class T>
+int64_t band_size(const Gradient<T>& g) {
+  return ((chunk_rows(g) - 1) * g.s.stride_h + (g.s.kh - 1) * g.s.dilation_h + 1) * g.span * g.s.c;
 }
 
-// The input rows of a block between zeros that are already in `band`.
+// The input rows of a chunk between zeros that are already in `band`.
 template <class T>
-void fill_band(const Gradient<T>& g, Block<T>& block, T* band) {
+void fill_band(const Gradient<T>& g, Chunk<T>& chunk, T* band) {
   const ConvShape& s = g.s;
-  const int64_t from = max_of(0, block.row * s.stride_h - s.top);
-  const int64_t to = min_of(s.h, (block.row_end - 1) * s.stride_h - s.top + (s.kh - 1) * s.dilation_h + 1);
+  const int64_t from = max_of(0, chunk.row * s.stride_h - s.top);
+  const int64_t to = min_of(s.h, (chunk.row_end - 1) * s.stride_h - s.top + (s.kh - 1) * s.dilation_h + 1);
   const int64_t first = max_of(0, -s.left), width = min_of(s.w, g.span - s.left) - first;
-  block.band = band;
-  block.band_row = from;
-  block.band_image = band_rows(g) * g.span * s.c;
-  for (int64_t image = block.image; image < block.image_end && width > 0; image++, band += block.band_image)
-    for (int64_t row = from; row < to; row++)
-      __builtin_memcpy(band + ((row - from) * g.span + first + s.left) * s.c,
-                       g.x + ((image * s.h + row) * s.w + first) * s.c, size_t(width * s.c) * sizeof(T));
+  chunk.band = band;
+  chunk.band_row = from;
+  for (int64_t row = from; row < to && width > 0; row++)
+    __builtin_memcpy(band + ((row - from) * g.span + first + s.left) * s.c,
+                     g.x + ((chunk.image * s.h + row) * s.w + first) * s.c, size_t(width * s.c) * sizeof(T));
 }
 
-// The columns of a panel as whole vectors, for instruction sets without masked loads.
 template <class T>
-void pack_ragged(const Gradient<T>& g, const Block<T>& block, const Part& part, T* out) {
+void pack_panel(const Gradient<T>& g, Chunk<T>& chunk, const Part& part, T* packed) {
   constexpr int64_t L = lanes<T>;
-  const int64_t channels = g.s.groups * g.o, vectors = ceil_div(part.columns, L);
-  for (int64_t row = block.image * g.s.oh + block.row,
-               end = row + (block.image_end - block.image - 1) * g.s.oh + block.row_end - block.row;
-       row < end; row++)
-    for (int64_t j = block.column; j < block.column_end; j++, out += vectors * L) {
-      const T* dy = g.dy + (row * g.ow + j) * channels + part.group * g.o + part.panel;
-      for (int64_t v = 0; v < part.columns; v += L) store(out + v, load(dy + v, int(min_of(L, part.columns - v))));
+  const int64_t channels = g.s.groups * g.o, last = ceil_div(part.columns, L) * L - L;
+  const int in_last = int(part.columns - last);
+  chunk.packed = packed;
+  for (int64_t i = chunk.row; i < chunk.row_end; i++) {
+    const T* dy = g.dy + ((chunk.image * g.s.oh + i) * g.ow + chunk.column) * channels + part.group * g.o + part.panel;
+    for (int64_t j = chunk.column; j < chunk.column_end; j++, dy += channels, packed += last + L) {
+      for (int64_t v = 0; v < last; v += L) store(packed + v, load(dy + v));
+      store(packed + last, load(dy + last, in_last));
     }
+  }
 }
 
-// sum (height, width) = the products of a part over a block.
+// sum (height, width) = the products of a part over a chunk, added to those of the chunks before where `goes_on`.
 template <class T>
-void sum_block(const Gradient<T>& g, const Block<T>& block, const Part& part, const T* ragged, T* sum) {
+void sum_chunk(const Gradient<T>& g, const Chunk<T>& chunk, const Part& part, bool goes_on, T* sum) {
   constexpr int64_t L = lanes<T>;
   const ConvShape& s = g.s;
-  const int64_t stride = s.stride_w * g.pixels, channels = s.groups * s.c, vectors = ceil_div(part.columns, L);
+  const int64_t channels = s.groups * s.c, vectors = ceil_div(part.columns, L), step = s.stride_w * g.pixels * channels;
   // The pixels whose tap lies inside.
   const int64_t down = part.tap_h * s.dilation_h - s.top, right = part.tap_w * s.dilation_w - s.left;
-  const int64_t row = max_of(block.row, ceil_div(-down, s.stride_h));
-  const int64_t row_end = min_of(block.row_end, s.h > down ? (s.h - down - 1) / s.stride_h + 1 : 0);
-  int64_t column = block.column, column_end = block.column_end;
+  const int64_t row = max_of(chunk.row, ceil_div(-down, s.stride_h));
+  const int64_t row_end = min_of(chunk.row_end, s.h > down ? (s.h - down - 1) / s.stride_h + 1 : 0);
+  int64_t column = chunk.column, column_end = chunk.column_end;
   if (!g.whole_rows) {
-    column = max_of(column, ceil_div(-right, stride));
-    column_end = min_of(column_end, s.w > right ? (s.w - right - 1) / stride + 1 : 0);
+    column = max_of(column, ceil_div(-right, s.stride_w));
+    column_end = min_of(column_end, s.w > right ? (s.w - right - 1) / s.stride_w + 1 : 0);
   }
-  const bool none = row >= row_end || column >= column_end;
-  const int64_t k = none ? 0 : column_end - column, step = stride * channels;
-  const int64_t b_step = ragged ? vectors * L : s.groups * g.o,
-                b_row = ragged ? (block.column_end - block.column) * b_step : g.ow * b_step;
-  const int64_t pitch = block.band ? g.span * s.c : s.w * channels;
-  const Runs runs = {k, none ? 0 : row_end - row, s.stride_h * pitch - k * step, b_row - k * b_step};
+  Runs runs = {0, 0};
+  const T *x = g.x, *dy = g.dy;
+  const int64_t dy_step = chunk.packed ? vectors * L : s.groups * g.o;
+  if (row < row_end && column < column_end) {
+    const int64_t k = column_end - column, x_row = row * s.stride_h + down;
+    const int64_t pitch = chunk.band ? g.span * s.c : s.w * channels;
+    const int64_t dy_pitch = dy_step * (chunk.packed ? chunk.column_end - chunk.column : g.ow);
+    runs = {k, row_end - row, s.stride_h * pitch - k * step, dy_pitch - k * dy_step};
+    x = chunk.band ? chunk.band + (x_row - chunk.band_row) * pitch
+                   : g.x + (chunk.image * s.h + x_row) * pitch + right * channels + part.group * s.c;
+    x += column * step + part.first;
+    dy = chunk.packed ? chunk.packed + (row - chunk.row) * dy_pitch + (column - chunk.column) * dy_step
+                      : g.dy + (chunk.image * s.oh + row) * dy_pitch + column * dy_step + part.group * g.o + part.panel;
+  }
   const int64_t tile = balanced(part.height, kTileRows);
-  for (int64_t image = block.image; image < block.image_end; image++) {
-    const T *x = nullptr, *dy = nullptr;
-    if (!none) {
-      const int64_t at = row * s.stride_h + down;
-      x = block.band
-              ? block.band + (image - block.image) * block.band_image + (at - block.band_row) * pitch + column * step
-              : g.x + (image * s.h + at) * pitch + column * step + right * channels + part.group * s.c;
-      x += part.first;
-      dy = ragged ? ragged + ((image - block.image) * s.oh + row - block.row) * b_row + (column - block.column) * b_step
-                  : g.dy + ((image * s.oh + row) * g.ow + column) * b_step + part.group * g.o + part.panel;
-    }
-    for (int64_t i = 0; i < part.height; i += tile)
-      tiles(T{}).by_columns[min_of(tile, part.height - i)][vectors](runs, x + i, step, dy, b_step, sum + i * g.width,
-                                                                    g.width, int(part.columns), image > block.image);
-  }
+  for (int64_t i = 0; i < part.height; i += tile)
+    tiles(T{}).by_columns[min_of(tile, part.height - i)][vectors](
+        runs, x + i, step, dy, dy_step, sum + i * g.width, g.width, int(chunk.packed ? vectors * L : part.columns),
+        goes_on, nullptr);
 }
 
 template <class T>
@@ -195,37 +184,69 @@ void store_part(const Gradient<T>& g, const Part& part, const T* sum, T* dw) {
     }
 }
 
+// Scratch memory of a task.
+template <class T>
+struct Buffers {
+  T *stack, *packed = nullptr, *band = nullptr;
+  bool complete;
+  Buffers(const Gradient<T>& g, int64_t stack_size) {
+    // Where a pixel of dy holds more than a panel, or a vector could not be masked, panels are packed.
+    const bool packs = g.s.groups * g.o > kTileColumns<T> || (!kReadsRaggedRows && g.o % lanes<T> != 0);
+    stack = scratch_of<T>(Scratch::partial, stack_size);
+    if (packs) packed = scratch_of<T>(Scratch::pack_b, chunk_rows(g) * g.blocks.columns * kTileColumns<T>);
+    if (g.copies) band = scratch_of<T>(Scratch::row, band_size(g));
+    complete = stack && (packed || !packs) && (band || !g.copies);
+    if (!complete) return;
+    if (!packs && g.o % lanes<T> != 0)
+      __builtin_memset(stack, 0, size_t(stack_size) * sizeof(T));  // lanes beyond the columns are added too
+    if (band) __builtin_memset(band, 0, size_t(band_size(g)) * sizeof(T));
+  }
+};
+
+// sums (last - first, height, width) of the parts over one block.
+template <class T>
+void sum_block(const Gradient<T>& g, int64_t number, int64_t first, int64_t last, const Buffers<T>& buffers, T* sums) {
+  const Blocks& b = g.blocks;
+  const int64_t column = number % b.columns_count * b.columns, row = number / b.columns_count % b.rows_count * b.rows;
+  const int64_t begin = number / b.columns_count / b.rows_count * b.images, end = min_of(g.s.n, begin + b.images);
+  const int64_t row_end = min_of(g.s.oh, row + b.rows), rows = chunk_rows(g);
+  for (int64_t image = begin; image < end; image++)
+    for (int64_t i = row; i < row_end; i += rows) {
+      Chunk<T> chunk = {image,
+                        i,
+                        min_of(row_end, i + rows),
+                        column / g.pixels,
+                        min_of(g.s.ow, column + b.columns) / g.pixels,
+                        nullptr,
+                        nullptr,
+                        0};
+      if (buffers.band) fill_band(g, chunk, buffers.band);
+      for (int64_t p = first; p < last; p++) {
+        const Part part = g.part(p);
+        if (buffers.packed && (p == first || p % (g.taps * g.strips) == 0)) pack_panel(g, chunk, part, buffers.packed);
+        sum_chunk(g, chunk, part, image > begin || i > row, sums + (p - first) * g.sum_size());
+      }
+    }
+}
+
 // The sums of a power of two of blocks wait on a stack until a partner of their size comes.
 template <class T>
 bool sum_parts(const Gradient<T>& g, int64_t first, int64_t last, T* dw) {
-  const int64_t size = g.sum_size(), all = (last - first) * size;
+  const int64_t size = (last - first) * g.sum_size();
   int64_t levels = 2;
   while (g.blocks.count >> (levels - 1)) levels++;
-  T* stack = scratch_of<T>(Scratch::partial, levels * all);
-  const bool packs = !kReadsRaggedRows && g.o % lanes<T> != 0;
-  T* ragged = packs ? scratch_of<T>(Scratch::pack_b, kBlockTerms * kTileColumns<T>) : nullptr;
-  const int64_t band_size = g.copies ? g.blocks.images * band_rows(g) * g.span * g.s.c : 0;
-  T* band = g.copies ? scratch_of<T>(Scratch::row, band_size) : nullptr;
-  if (!stack || (packs && !ragged) || (g.copies && !band)) return false;
-  if (g.o % lanes<T> != 0) __builtin_memset(stack, 0, size_t(levels * all) * sizeof(T));  // unused lanes are added too
-  if (band) __builtin_memset(band, 0, size_t(band_size) * sizeof(T));
+  const Buffers<T> buffers(g, levels * size);
+  if (!buffers.complete) return false;
+  T* const stack = buffers.stack;
   int64_t top = 0;
   for (int64_t number = 0; number < g.blocks.count; number++) {
-    Block<T> block(g, number);
-    if (band) fill_band(g, block, band);
-    for (int64_t i = first; i < last; i++) {
-      const Part part = g.part(i);
-      const bool packed = packs && part.columns % lanes<T> != 0;
-      if (packed && (i == first || i % (g.taps * g.strips) == 0)) pack_ragged(g, block, part, ragged);
-      sum_block(g, block, part, packed ? ragged : nullptr, stack + top * all + (i - first) * size);
-    }
-    top++;
+    sum_block(g, number, first, last, buffers, stack + top++ * size);
     for (int64_t done = number + 1; done % 2 == 0; done /= 2, top--)
-      add_to(stack + (top - 2) * all, stack + (top - 1) * all, all);
+      add_to(stack + (top - 2) * size, stack + (top - 1) * size, size);
   }
-  for (; top > 1; top--) add_to(stack + (top - 2) * all, stack + (top - 1) * all, all);
-  if (!g.blocks.count) __builtin_memset(stack, 0, size_t(all) * sizeof(T));
-  for (int64_t i = first; i < last; i++) store_part(g, g.part(i), stack + (i - first) * size, dw);
+  for (; top > 1; top--) add_to(stack + (top - 2) * size, stack + (top - 1) * size, size);
+  if (!g.blocks.count) __builtin_memset(stack, 0, size_t(size) * sizeof(T));
+  for (int64_t p = first; p < last; p++) store_part(g, g.part(p), stack + (p - first) * g.sum_size(), dw);
   return true;
 }
 
