@@ -17,6 +17,7 @@ from .worker import SINGLE, Worker
 # The files of rows, by the names that the command line takes.
 FAMILIES = {
     "gemm": "gemm",
+    "conv2d": "conv2d",
     "activation": "activation",
     "elementwise": "elementwise",
     "loss": "loss",

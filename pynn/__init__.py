@@ -20,7 +20,16 @@ from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *  # noqa: F403 - every op is public under its own name
 from .random import initial_seed, manual_seed, rand, randint, randn, randperm
-from .runtime import get_num_threads, info, memory_stats, release_memory, set_num_threads, threads
+from .runtime import (
+    get_num_threads,
+    get_precision,
+    info,
+    memory_stats,
+    release_memory,
+    set_num_threads,
+    set_precision,
+    threads,
+)
 from .tensor import (
     Tensor,
     as_tensor,
@@ -64,6 +73,7 @@ __all__ = [
     "full",
     "full_like",
     "get_num_threads",
+    "get_precision",
     "info",
     "initial_seed",
     "int32",
@@ -90,6 +100,7 @@ __all__ = [
     "save",
     "set_grad_enabled",
     "set_num_threads",
+    "set_precision",
     "tensor",
     "threads",
     "train",

@@ -30,6 +30,24 @@ class Info(dict):
         return "\n".join(f"{key:<{width}}  {value}" for key, value in self.items())
 
 
+def set_precision(mode: str) -> None:
+    """How convolutions may be computed, in the whole process: "fast" (the default) or "strict".
+
+    "fast" may compute 3 by 3 kernels by Winograd's algorithm (Lavin and Gray 2016), whose error is within twice that of
+    a direct sum (root mean square), and lets the pixels of layers with few channels share vectors; a NaN or an infinity
+    may then spread to neighbouring pixels. "strict" sums directly, and keeps them where they belong. ValueError for
+    another mode.
+    """
+    if mode not in ("fast", "strict"):
+        raise ValueError(f"set_precision: expected 'fast' or 'strict', got {mode!r}")
+    _core.set_strict(mode == "strict")
+
+
+def get_precision() -> str:
+    """What `set_precision` set."""
+    return "strict" if _core.is_strict() else "fast"
+
+
 def info() -> Info:
     """The library, the machine and what this process may use of it.
 
@@ -48,6 +66,7 @@ def info() -> Info:
         supported_isas=_core.supported_isas(),
         threads=threads,
         threads_from=threads_from,
+        precision=get_precision(),
         cpu=machine["cpu"],
         physical_cores=machine["physical_cores"],
         affinity_cores=machine["affinity_cores"],

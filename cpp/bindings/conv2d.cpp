@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <array>
+#include <atomic>
 
 #include "bindings/families.h"
 #include "dispatch.h"
@@ -22,57 +23,99 @@ Activation epilogue(const std::string& name) {
 // (a, b, c, d) seen as (a, c, d, b), in C order: itself where it lies so already.
 ArrayRef channels_last(const ArrayRef& x) { return contiguous(move_axis(x, 1, 3)); }
 
-ConvShape shape_of(const Array& x, const Array& other, int64_t c, int64_t o, int64_t kh, int64_t kw,
-                   const std::array<int64_t, 2>& stride, const std::array<int64_t, 2>& dilation, int64_t groups) {
-  check_float(x, "conv2d", "input");
-  check_same_dtype(x, other, "conv2d", "the operands");
-  if (groups < 1 || x.shape[1] != groups * c || o % groups)
-    fail("conv2d: channels do not fit " + std::to_string(groups) + " groups (input shape " + shape_string(x) + ")");
-  for (int i = 0; i < 2; i++)
-    if (stride[i] < 1 || dilation[i] < 1) fail("conv2d: expected stride and dilation >= 1");
-  const int64_t h = x.shape[2] - dilation[0] * (kh - 1) - 1, w = x.shape[3] - dilation[1] * (kw - 1) - 1;
-  if (kh < 1 || kw < 1 || h < 0 || w < 0)
-    fail("conv2d: the kernel is larger than the padded input (shape " + shape_string(x) + ")");
-  return {x.dtype, x.shape[0],        x.shape[2],        x.shape[3], c,         o / groups,  groups,     kh,
-          kw,      h / stride[0] + 1, w / stride[1] + 1, stride[0],  stride[1], dilation[0], dilation[1]};
+using Pair = std::array<int64_t, 2>;
+
+struct Geometry {  // of (height, width)
+  Pair stride, before, dilation;
+  int64_t groups;
+};
+
+// The shape of a convolution of images of `size` (n, c, h, w) to images (n, o, oh, ow) by a weight (o, c, kh, kw).
+ConvShape shape_of(DType dtype, const int64_t* in, const int64_t* weight, const int64_t* out, const Geometry& g) {
+  const int64_t groups = g.groups;
+  if (groups < 1 || in[1] != groups * weight[1] || out[1] != weight[0] || weight[0] % groups || in[0] != out[0])
+    fail("conv2d: channels or images do not fit " + std::to_string(groups) + " groups");
+  for (int i = 0; i < 2; i++) {
+    if (g.stride[i] < 1 || g.dilation[i] < 1 || weight[2 + i] < 1 || in[2 + i] < 0 || out[2 + i] < 1)
+      fail("conv2d: expected stride, dilation, kernel and outputs >= 1");
+    constexpr int64_t kLargest = int64_t(1) << 40;
+    for (int64_t v : {g.stride[i], g.dilation[i], g.before[i], -g.before[i], weight[2 + i], in[2 + i], out[2 + i]})
+      if (v > kLargest) fail("conv2d: a size is too large");
+  }
+  return {dtype,       in[0],         in[2],         in[3],       weight[1],  weight[0] / groups,
+          groups,      weight[2],     weight[3],     out[2],      out[3],     g.stride[0],
+          g.stride[1], g.dilation[0], g.dilation[1], g.before[0], g.before[1]};
 }
 
 double cost(const ConvShape& s) {
   return 0.012 * double(s.n * s.oh * s.ow) * double(s.groups * s.o * s.kh * s.kw * s.c);
 }
 
+ArrayRef checked_bias(const Array& x, const OptionalArray& bias, int64_t channels) {
+  if (!bias) return {};
+  check_same_dtype(x, *bias, "conv2d", "input and bias");
+  if (bias->dims != 1 || bias->shape[0] != channels)
+    fail("conv2d: expected a bias of shape (" + std::to_string(channels) + ",), got " + shape_string(*bias));
+  return contiguous(bias);
+}
+
+std::atomic<bool> strict = false;  // pynn.set_precision
+
+void check_operands(const Array& x, const Array& other) {
+  if (x.dims != 4 || other.dims != 4) fail("conv2d: expected 4-d operands");
+  check_float(x, "conv2d", "input");
+  check_same_dtype(x, other, "conv2d", "the operands");
+}
+
+// Convolution of x to images of `size`, or the gradient of such a convolution's input (images of `size`) from that of
+// its output: both (n, channels, h, w), channels last in memory.
 ArrayRef forward(const ArrayRef& x, const ArrayRef& weight, const OptionalArray& bias, const std::string& activation,
-                 const std::array<int64_t, 2>& stride, const std::array<int64_t, 2>& dilation, int64_t groups) {
-  if (x->dims != 4 || weight->dims != 4) fail("conv2d: expected 4-d operands");
+                 const Pair& size, const Pair& stride, const Pair& before, const Pair& dilation, int64_t groups) {
+  check_operands(*x, *weight);
+  const int64_t out[] = {x->shape[0], weight->shape[0], size[0], size[1]};
   Conv2d p;
-  p.shape = shape_of(*x, *weight, weight->shape[1], weight->shape[0], weight->shape[2], weight->shape[3], stride,
-                     dilation, groups);
+  p.shape = shape_of(x->dtype, x->shape, weight->shape, out, {stride, before, dilation, groups});
   p.activation = epilogue(activation);
-  if (bias) {
-    check_same_dtype(*x, *bias, "conv2d", "input and bias");
-    if (bias->dims != 1 || bias->shape[0] != weight->shape[0])
-      fail("conv2d: expected a bias of shape (" + std::to_string(weight->shape[0]) + ",), got " + shape_string(*bias));
-  }
-  const ArrayRef in = channels_last(x), kernel = channels_last(weight);
-  const ArrayRef dense_bias = bias ? contiguous(bias) : ArrayRef();
-  const ArrayRef out = new_array(x->dtype, {p.shape.n, p.shape.oh, p.shape.ow, weight->shape[0]});
+  p.strict = strict;
+  const ArrayRef dense_bias = checked_bias(*x, bias, out[1]), in = channels_last(x), kernel = channels_last(weight);
+  const ArrayRef y = new_array(x->dtype, {out[0], size[0], size[1], out[1]});
   p.x = in->data;
   p.weight = kernel->data;
   p.bias = dense_bias ? dense_bias->data : nullptr;
-  p.y = out->data;
-  if (out->size) run(kernels().conv2d.forward, p, cost(p.shape));
-  return move_axis(out, 3, 1);
+  p.y = y->data;
+  if (y->size) run(kernels().conv2d.forward, p, cost(p.shape));
+  return move_axis(y, 3, 1);
+}
+
+ArrayRef data_gradient(const ArrayRef& dy, const ArrayRef& weight, const OptionalArray& bias,
+                       const std::string& activation, const Pair& size, const Pair& stride, const Pair& before,
+                       const Pair& dilation, int64_t groups) {
+  check_operands(*dy, *weight);
+  if (groups < 1) fail("conv2d: expected groups >= 1");
+  const int64_t in[] = {dy->shape[0], groups * weight->shape[1], size[0], size[1]};
+  Conv2dData p;
+  p.shape = shape_of(dy->dtype, in, weight->shape, dy->shape, {stride, before, dilation, groups});
+  p.activation = epilogue(activation);
+  p.strict = strict;
+  const ArrayRef dense_bias = checked_bias(*dy, bias, in[1]), grad = channels_last(dy), kernel = channels_last(weight);
+  const ArrayRef dx = new_array(dy->dtype, {in[0], size[0], size[1], in[1]});
+  p.dy = grad->data;
+  p.weight = kernel->data;
+  p.bias = dense_bias ? dense_bias->data : nullptr;
+  p.dx = dx->data;
+  if (dx->size) run(kernels().conv2d.data, p, cost(p.shape));
+  return move_axis(dx, 3, 1);
 }
 
 // The gradient of a weight (o, c, kh, kw), which lies (o, kh, kw, c) in memory.
-ArrayRef weight_gradient(const ArrayRef& x, const ArrayRef& dy, const std::array<int64_t, 2>& kernel,
-                         const std::array<int64_t, 2>& stride, const std::array<int64_t, 2>& dilation, int64_t groups) {
-  if (x->dims != 4 || dy->dims != 4 || groups < 1) fail("conv2d: expected 4-d operands");
+ArrayRef weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
+                         const Pair& before, const Pair& dilation, int64_t groups) {
+  check_operands(*x, *dy);
+  if (groups < 1) fail("conv2d: expected groups >= 1");
+  const int64_t weight[] = {dy->shape[1], x->shape[1] / groups, kernel[0], kernel[1]};
   Conv2dWeight p;
-  p.shape = shape_of(*x, *dy, x->shape[1] / groups, dy->shape[1], kernel[0], kernel[1], stride, dilation, groups);
+  p.shape = shape_of(x->dtype, x->shape, weight, dy->shape, {stride, before, dilation, groups});
   const ConvShape& s = p.shape;
-  if (dy->shape[0] != s.n || dy->shape[2] != s.oh || dy->shape[3] != s.ow)
-    fail("conv2d: the gradient does not fit the input, got shapes " + shape_string(*dy) + " and " + shape_string(*x));
   const ArrayRef in = channels_last(x), grad = channels_last(dy);
   const ArrayRef dw = new_array(x->dtype, {s.groups, s.kh, s.kw, s.c, s.o});
   p.x = in->data;
@@ -107,9 +150,12 @@ ArrayRef flip(const ArrayRef& weight, int64_t groups) {
 }  // namespace
 
 void bind_conv2d(py::module_& m) {
-  m.def("conv2d", forward, "Cross-correlation of an input that needs no more padding.");
+  m.def("conv2d", forward);
+  m.def("conv2d_data", data_gradient);
   m.def("conv2d_weight", weight_gradient);
   m.def("conv2d_flip", flip);
+  m.def("set_strict", [](bool value) { strict = value; });
+  m.def("is_strict", [] { return strict.load(); });
 }
 
 }  // namespace pynn

@@ -54,14 +54,14 @@ bool fits(const Array& x, int first, int last, ReduceSpace& s) {
 }
 
 // The result, and so its bits, depends on the values, the shape and the axes, not on x's memory: reduced axes that are
-// neighbours are read in place or from a C-order copy, others from a copy in which they come last.
+// neighbours are read in place or from a C-order copy, others with all of them first: images whose channels lie last in
+// memory are then read in place.
 Reduction plan(const ArrayRef& x, const Axes& axes, bool keepdim, const char* op) {
   bool reduced[kMaxDims] = {};
   if (x->dims) mark_axes(*x, axes, op, reduced);
   Reduction r;
-  int order[kMaxDims], kept = 0, first = -1, last = 0, count = 0;
+  int first = -1, last = 0, count = 0;
   for (int i = 0; i < x->dims; i++) {
-    if (!reduced[i]) order[kept++] = i;
     if (!reduced[i] || keepdim) r.shape[r.dims++] = reduced[i] ? 1 : x->shape[i];
     if (!reduced[i]) continue;
     if (first < 0) first = i;
@@ -75,16 +75,18 @@ Reduction plan(const ArrayRef& x, const Axes& axes, bool keepdim, const char* op
     r.x = new_like(*x);
     copy_into(*x, *r.x);
   } else {
-    ArrayRef turned = view(*x);
-    for (int i = 0, at = kept; i < x->dims; i++)
-      if (reduced[i]) order[at++] = i;
+    const ArrayRef turned = view(*x);
+    int order[kMaxDims];
+    for (int i = 0, at_reduced = 0, at_kept = count; i < x->dims; i++) order[reduced[i] ? at_reduced++ : at_kept++] = i;
     for (int i = 0; i < x->dims; i++) {
       turned->shape[i] = x->shape[order[i]];
       turned->strides[i] = x->strides[order[i]];
     }
     update_contiguous(*turned);
-    first = kept;
-    last = x->dims;
+    r.x = turned;
+    first = 0;
+    last = count;
+    if (fits(*turned, first, last, r.space)) return r;
     r.x = new_like(*turned);
     copy_into(*turned, *r.x);
   }

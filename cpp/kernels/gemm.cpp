@@ -12,6 +12,8 @@ bool steps_by(int64_t step, int64_t bytes) {
   return step * int64_t(sizeof(T)) % bytes == 0;
 }
 
+}  // namespace
+
 template <class T>
 Status multiply(const Product<T>& x) {
   constexpr int64_t kBytes = sizeof(T);
@@ -35,6 +37,10 @@ Status multiply(const Product<T>& x) {
   // Up to 448 rows all of a K block of A stays in L2.
   return x.m <= 448 ? multiply_shared_a(x) : multiply_shared_b(x);
 }
+template Status multiply(const Product<float>&);
+template Status multiply(const Product<double>&);
+
+namespace {
 
 template <class T>
 Status multiply_batch(const Gemm& p) {

@@ -29,10 +29,9 @@ void multiply_rows(const Product<T>& x, const T* packed, int64_t begin, int64_t 
         const int64_t columns = min_of(W, x.n - j), vectors = ceil_div(columns, L);
         const T* b = packed ? packed + j * x.k + p * vectors * L : x.b_at(p, j);
         T* c = x.c + i * x.ldc + j;
-        kernels[rows][vectors](k, x.a_at(i, p), x.lda, b, packed ? vectors * L : x.ldb, c, x.ldc, int(columns),
-                               p > 0 || x.accumulate);
-        if (p + k == x.k)
-          finish(rows, columns, c, x.ldc, x.bias ? x.bias + j * x.bias_step : nullptr, x.bias_step, x.activation);
+        kernels[rows][vectors]({k}, x.a_at(i, p), x.lda, b, packed ? vectors * L : x.ldb, c, x.ldc, int(columns),
+                               p > 0 || x.accumulate, x.bias_at(j, p + k));
+        if (p + k == x.k) activate_tile(rows, columns, c, x.ldc, x.activation);
       }
     }
   }

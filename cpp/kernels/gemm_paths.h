@@ -20,12 +20,18 @@ struct Product {
   int64_t ldc;
   bool accumulate;
   const T* bias;      // null or
-  int64_t bias_step;  // bias[j * bias_step] for column j
+  int64_t bias_step;  // bias[j * bias_step] for column j; 0 only where m or n is 1
   Activation activation;
 
   const T* a_at(int64_t i, int64_t p) const { return a + (transpose_a ? p * lda + i : i * lda + p); }
+  // For a tile whose first column is j and whose terms end before p: the bias comes after the last one.
+  const T* bias_at(int64_t j, int64_t p) const { return bias && p == k ? bias + j : nullptr; }
   const T* b_at(int64_t p, int64_t j) const { return b + (transpose_b ? j * ldb + p : p * ldb + j); }
 };
+
+// The fastest of the ways below.
+template <class T>
+Status multiply(const Product<T>& x);
 
 // At most four rows: a pass over B with no packing, vectors over the columns.
 constexpr int kVectorPathRows = 4;

@@ -23,14 +23,20 @@ constexpr int kTileColumns = kTileVectors* lanes<T>;
 // full one. Elsewhere such a B is packed.
 constexpr bool kReadsRaggedRows = kVectorBytes == 64;
 
+// The terms of a tile: `count` runs of `length` of them, A and B going on `a_next` and `b_next` elements beyond the end
+// of the run before. A product has one run, a convolution one for each row of its kernel.
+struct Runs {
+  int64_t length, count = 1, a_next = 0, b_next = 0;
+};
+
 // C[i][j] (+)= sum over p of A[i][p] B[p][j] for `columns` columns of C, the last vector having 1 to lanes of them.
 //   by rows:    A[i][p] = a[i * a_step + p], as in a row-major matrix
 //   by columns: A[i][p] = a[p * a_step + i], as in a packed block or a transposed matrix
 //   B[p][j] = b[p * b_step + j]
-// The chains start from C where `from_c`, else from zero.
+// The chains start from C where `from_c`, else from zero; bias[j], unless bias is null, comes last.
 template <class T>
-using Tile = void (*)(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
-                      bool from_c);
+using Tile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
+                      int columns, bool from_c, const T* bias);
 
 template <class T>
 struct Tiles {
@@ -41,8 +47,18 @@ extern const Tiles<double> tiles_double;
 PYNN_INLINE const Tiles<float>& tiles(float) { return tiles_float; }
 PYNN_INLINE const Tiles<double>& tiles(double) { return tiles_double; }
 
-// c = f(c + bias) on rows x columns that are still in L1; bias is null, or bias[j * bias_step] belongs to column j.
+// c = f(c) on rows x columns that are still in L1.
 template <class T>
-void finish(int64_t rows, int64_t columns, T* c, int64_t ldc, const T* bias, int64_t bias_step, Activation activation);
+void activate_tile(int64_t rows, int64_t columns, T* c, int64_t ldc, Activation activation);
+
+// Rows of C on their way into the cache while the tile before, or the terms of their own, are computed (1024 x 3136 x
+// 128: 0.64 of OpenBLAS's speed without, 1.02 with).
+template <class T>
+PYNN_INLINE void prefetch_tile(const T* c, int64_t rows, int64_t ldc) {
+  for (; rows > 0; rows--, c += ldc) {
+    __builtin_prefetch(c, 1);
+    __builtin_prefetch(c + kTileColumns<T> - 1, 1);
+  }
+}
 
 }  // namespace pynn::PYNN_ISA

@@ -13,8 +13,8 @@ struct Count {
 };
 
 template <class T, int Rows, int Vectors, bool ByRows>
-void tile(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
-          bool from_c) {
+void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
+          bool from_c, const T* bias) {
   constexpr int L = lanes<T>;
   constexpr int kLast = Vectors - 1;
   const int in_last = columns - kLast * L;
@@ -57,12 +57,22 @@ void tile(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* 
         PYNN_UNROLL
         for (int g = 0; g < kPointers; g++) rows[g] += count.value;
       };
-      for (; k >= 4; k -= 4) steps(Count<4>{});
-      for (; k > 0; k--) steps(Count<1>{});
+      for (int64_t run = terms.count; run > 0; run--) {
+        int64_t k = terms.length;
+        for (; k >= 4; k -= 4) steps(Count<4>{});
+        for (; k > 0; k--) steps(Count<1>{});
+        PYNN_UNROLL
+        for (int g = 0; g < kPointers; g++) rows[g] += terms.a_next;
+        b += terms.b_next;
+      }
     } else {
-      for (; k > 0; k--) {
-        step(whole, [&](int i) PYNN_LAMBDA { return a[i]; });
-        a += a_step;
+      for (int64_t run = terms.count; run > 0; run--) {
+        for (int64_t k = terms.length; k > 0; k--) {
+          step(whole, [&](int i) PYNN_LAMBDA { return a[i]; });
+          a += a_step;
+        }
+        a += terms.a_next;
+        b += terms.b_next;
       }
     }
   };
@@ -72,6 +82,15 @@ void tile(int64_t k, const T* a, int64_t a_step, const T* b, int64_t b_step, T* 
   else
     all_steps(Count<0>{});
 
+  // Without a bias nothing is added: -0 + 0 would be +0.
+  if (bias) {
+    PYNN_UNROLL
+    for (int j = 0; j < Vectors; j++) {
+      const Vec<T> summand = j < kLast ? load(bias + j * L) : load(bias + j * L, in_last);
+      PYNN_UNROLL
+      for (int i = 0; i < Rows; i++) sums[i][j] = sums[i][j] + summand;
+    }
+  }
   PYNN_UNROLL
   for (int i = 0; i < Rows; i++) {
     PYNN_UNROLL
@@ -98,30 +117,24 @@ constexpr Tiles<T> all_tiles() {
 }
 
 template <Activation kind, class T>
-void finish_as(int64_t rows, int64_t columns, T* c, int64_t ldc, const T* bias, int64_t bias_step) {
+void activate_as(int64_t rows, int64_t columns, T* c, int64_t ldc) {
   constexpr int L = lanes<T>;
-  for (int64_t j = 0; j < columns; j += L) {
-    const int n = int(min_of(L, columns - j));
-    const Vec<T> b = !bias ? Vec<T>{} : bias_step ? load(bias + j, n) : broadcast(*bias);
-    for (int64_t i = 0; i < rows; i++) {
-      const Vec<T> x = load(c + i * ldc + j, n);
-      // Without a bias nothing is added: -0 + 0 would be +0.
-      store(c + i * ldc + j, activate<kind, T>(bias ? x + b : x), n);
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t j = 0; j < columns; j += L) {
+      const int n = int(min_of(L, columns - j));
+      store(c + i * ldc + j, activate<kind, T>(load(c + i * ldc + j, n)), n);
     }
-  }
 }
 
 }  // namespace
 
 template <class T>
-void finish(int64_t rows, int64_t columns, T* c, int64_t ldc, const T* bias, int64_t bias_step, Activation activation) {
+void activate_tile(int64_t rows, int64_t columns, T* c, int64_t ldc, Activation activation) {
   switch (activation) {
-    case Activation::none:
-      if (bias) finish_as<Activation::none>(rows, columns, c, ldc, bias, bias_step);
-      return;
-    case Activation::sigmoid: return finish_as<Activation::sigmoid>(rows, columns, c, ldc, bias, bias_step);
-    case Activation::tanh: return finish_as<Activation::tanh>(rows, columns, c, ldc, bias, bias_step);
-    case Activation::relu: return finish_as<Activation::relu>(rows, columns, c, ldc, bias, bias_step);
+    case Activation::none: return;
+    case Activation::sigmoid: return activate_as<Activation::sigmoid>(rows, columns, c, ldc);
+    case Activation::tanh: return activate_as<Activation::tanh>(rows, columns, c, ldc);
+    case Activation::relu: return activate_as<Activation::relu>(rows, columns, c, ldc);
   }
 }
 

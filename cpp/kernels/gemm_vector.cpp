@@ -80,8 +80,14 @@ void multiply_columns(const Product<T>& x, int64_t begin, int64_t end) {
     multiply_by_columns<T, Rows>(x, begin, end);
   else
     multiply_by_rows<T, Rows>(x, begin, end);
-  finish(Rows, end - begin, x.c + begin, x.ldc, x.bias ? x.bias + begin * x.bias_step : nullptr, x.bias_step,
-         x.activation);
+  if (x.bias) {
+    for (int64_t j = begin; j < end; j += lanes<T>) {
+      const int n = int(min_of(lanes<T>, end - j));
+      const Vec<T> bias = x.bias_step ? load(x.bias + j, n) : broadcast(*x.bias);
+      for (int64_t i = 0; i < Rows; i++) store(x.c + i * x.ldc + j, load(x.c + i * x.ldc + j, n) + bias, n);
+    }
+  }
+  activate_tile(Rows, end - begin, x.c + begin, x.ldc, x.activation);
 }
 
 }  // namespace

@@ -1,8 +1,9 @@
-// Two-dimensional cross-correlation of channels-last arrays, and the gradient of its weight. Both read an input that is
-// already as large as the windows need (the caller adds the border). The gradient of the input is the forward kernel on
-// a spread and padded gradient with the flipped weight.
+// Two-dimensional cross-correlation of channels-last arrays with zeros around them, the gradient of its input (which is
+// also the forward pass of the transposed convolution) and the gradient of its weight.
 //
-// Shapes, all dense: x (n, h, w, groups * c), weight (groups * o, kh, kw, c), y and dy (n, oh, ow, groups * o).
+// Shapes, all dense: x and dx (n, h, w, groups * c), weight (groups * o, kh, kw, c), y and dy (n, oh, ow, groups * o).
+// Tap (t, u) of the window of y[i][j] lies at row i * stride_h - top + t * dilation_h and column j * stride_w - left +
+// u * dilation_w of x; where that is outside, it counts as zero.
 #pragma once
 #include "ops/activation.h"
 #include "runtime/launch.h"
@@ -12,8 +13,9 @@ namespace pynn {
 struct ConvShape {
   DType dtype;  // float32 or float64
   int64_t n, h, w, c, o, groups;
-  int64_t kh, kw, oh, ow;  // all positive but n
+  int64_t kh, kw, oh, ow;
   int64_t stride_h, stride_w, dilation_h, dilation_w;
+  int64_t top, left;
 };
 
 // y = f(conv(x, weight) + bias). An element of y is one chain of fma() over kh, kw, c in this order that starts from
@@ -23,6 +25,7 @@ struct Conv2d {
   static constexpr bool arithmetic = true;
   ConvShape shape;
   Activation activation;
+  bool strict;  // no way that lets a NaN or an infinity reach an output whose window does not hold it
   const void *x, *weight, *bias;
   void* y;
   template <class F>
@@ -31,6 +34,25 @@ struct Conv2d {
     f(weight, Access::read);
     f(bias, Access::read);
     f(y, Access::write);
+  }
+};
+
+// dx = f(the gradient of x + bias), a chain over kh, kw from the last tap to the first, then o; bias is null, or has
+// groups * c elements.
+struct Conv2dData {
+  static constexpr const char* name = "conv2d_data";
+  static constexpr bool arithmetic = true;
+  ConvShape shape;
+  Activation activation;
+  bool strict;
+  const void *dy, *weight, *bias;
+  void* dx;
+  template <class F>
+  void pointers(F&& f) {
+    f(dy, Access::read);
+    f(weight, Access::read);
+    f(bias, Access::read);
+    f(dx, Access::write);
   }
 };
 
@@ -52,6 +74,7 @@ struct Conv2dWeight {
 
 struct Conv2dKernels {
   Kernel<Conv2d> forward;
+  Kernel<Conv2dData> data;
   Kernel<Conv2dWeight> weight;
 };
 

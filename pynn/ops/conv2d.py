@@ -12,7 +12,6 @@ from .views import squeeze, unsqueeze
 
 Pair = tuple[int, int]
 Sides = tuple[Pair, Pair]
-_ALL = slice(None)
 
 
 def conv2d(
@@ -145,48 +144,8 @@ def _sides(padding: Any, axes: int, reach: Pair, stride: Pair, op: str) -> Sides
     return (sides[0], sides[1]) if axes == 2 else ((0, 0), sides[0])
 
 
-def _place(x: Array, size: Pair, start: Pair, step: Pair) -> Array:
-    """Zeros of (N, C, *size) with x[i, j] at start + i·step, as far as that lies inside; `x` where nothing changes."""
-    if size == x.shape[2:] and start == (0, 0) and step == (1, 1):
-        return x
-    n, c = x.shape[:2]
-    y = _core.permute(_core.full((n, *size, c), 0, x.dtype), (0, 3, 1, 2))
-    inside, outside = [], []
-    for length, whole, at, by in zip(x.shape[2:], size, start, step, strict=True):
-        first = max(0, -(at // by))
-        last = max(first, min(length, (whole - 1 - at) // by + 1))
-        inside.append(slice(first, last))
-        outside.append(slice(at + first * by, max(at + first * by, at + (last - 1) * by + 1), by))
-        if first == last:
-            return y
-    _core.copy_(_core.index(y, (_ALL, _ALL, *outside)), _core.index(x, (_ALL, _ALL, *inside)))
-    return y
-
-
 def _reach(kernel: Pair, dilation: Pair) -> Pair:
     return dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
-
-
-def _forward(x: Array, w: Array, b: Array | None, act: str, stride: Pair, sides: Sides, dilation: Pair, groups: int):
-    (top, bottom), (left, right) = sides
-    size = x.shape[2] + top + bottom, x.shape[3] + left + right
-    return _core.conv2d(_place(x, size, (top, left), (1, 1)), w, b, act, stride, dilation, groups)
-
-
-def _data(
-    dy: Array, w: Array, b: Array | None, act: str, size: Pair, stride: Pair, sides: Sides, dilation: Pair, g: int
-):
-    """The gradient of an input whose images have `size`: dy spread by the stride, then the flipped kernel over it."""
-    (h, v) = _reach(w.shape[2:], dilation)
-    start = h - sides[0][0], v - sides[1][0]
-    spread = _place(dy, (size[0] + h, size[1] + v), start, stride)
-    return _core.conv2d(spread, _core.conv2d_flip(w, g), b, act, (1, 1), dilation, g)
-
-
-def _weight(x: Array, dy: Array, kernel: Pair, stride: Pair, sides: Sides, dilation: Pair, groups: int) -> Array:
-    (top, left), (h, w) = (sides[0][0], sides[1][0]), _reach(kernel, dilation)
-    size = (dy.shape[2] - 1) * stride[0] + h + 1, (dy.shape[3] - 1) * stride[1] + w + 1  # what the windows see
-    return _core.conv2d_weight(_place(x, size, (top, left), (1, 1)), dy, kernel, stride, dilation, groups)
 
 
 def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: Any) -> tuple:
@@ -239,16 +198,25 @@ def _conv(
             f"{op}: expected {w.shape[1] * groups} input channels, got {x.shape[1]} "
             f"(input shape {as_tensor(input).shape})"
         )
-    xa, wa, size = x._array, w._array, x.shape[2:]
-    y = _forward(xa, wa, None if b is None else b._array, act, stride, sides, dilation, groups)
+    reach, size = _reach(kernel, dilation), x.shape[2:]
+    room = [n + sum(p) - r - 1 for n, p, r in zip(size, sides, reach, strict=True)]
+    if min(room) < 0:
+        raise ValueError(
+            f"{op}: the kernel {kernel[2 - axes :]} is larger than the padded input "
+            f"(input shape {as_tensor(input).shape})"
+        )
+    geometry = stride, (sides[0][0], sides[1][0]), dilation, groups
+    xa, wa = x._array, w._array
+    out = room[0] // stride[0] + 1, room[1] // stride[1] + 1
+    y = _core.conv2d(xa, wa, None if b is None else b._array, act, out, *geometry)
     wants_x, wants_w, wants_b = x.requires_grad, w.requires_grad, b is not None and b.requires_grad
     saved, kept, output = xa if wants_w else None, wa if wants_x else None, y if act != "none" else None
 
     def backward(grad: Array) -> tuple:
         if output is not None:
             grad = _core.activation_backward(grad, output, act)
-        dx = None if kept is None else _data(grad, kept, None, "none", size, stride, sides, dilation, groups)
-        dw = None if saved is None else _weight(saved, grad, kernel, stride, sides, dilation, groups)
+        dx = None if kept is None else _core.conv2d_data(grad, kept, None, "none", size, *geometry)
+        dw = None if saved is None else _core.conv2d_weight(saved, grad, kernel, *geometry)
         return dx, dw, _bias_gradient(grad) if wants_b else None
 
     return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output)), single, axes)
@@ -286,21 +254,18 @@ def _transpose(
     )
     if min(size) < 1:
         raise ValueError(f"{op}: the output would have size {size} (input shape {as_tensor(input).shape})")
+    geometry = stride, (sides[0][0], sides[1][0]), dilation, groups
     xa, wa = x._array, w._array
-    y = _data(xa, wa, None if b is None else b._array, act, size, stride, sides, dilation, groups)
+    y = _core.conv2d_data(xa, wa, None if b is None else b._array, act, size, *geometry)
     wants_x, wants_w, wants_b = x.requires_grad, w.requires_grad, b is not None and b.requires_grad
     saved, kept, output = xa if wants_w else None, wa if wants_x else None, y if act != "none" else None
-    seen = tuple((n - 1) * s + r + 1 for n, s, r in zip(x.shape[2:], stride, reach, strict=True))
+    seen = x.shape[2:]
 
     def backward(grad: Array) -> tuple:
         if output is not None:
             grad = _core.activation_backward(grad, output, act)
-        dx = dw = None
-        if kept is not None:
-            spread = _place(grad, seen, (sides[0][0], sides[1][0]), (1, 1))
-            dx = _core.conv2d(spread, kept, None, "none", stride, dilation, groups)
-        if saved is not None:
-            dw = _weight(grad, saved, kernel, stride, sides, dilation, groups)
+        dx = None if kept is None else _core.conv2d(grad, kept, None, "none", seen, *geometry)
+        dw = None if saved is None else _core.conv2d_weight(grad, saved, kernel, *geometry)
         return dx, dw, _bias_gradient(grad) if wants_b else None
 
     return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output)), single, axes)

@@ -84,6 +84,76 @@ def test_one_axis_and_single_images():
     np.testing.assert_allclose(np.sum(up * x), np.sum(y * y), rtol=1e-10)
 
 
+def random_layer(rng):
+    """Any layer that fits: input (n, c, h, w), weight (o, c / groups, kh, kw), stride, padding, dilation, groups."""
+    groups = int(rng.choice([1, 1, 1, 2, 3]))
+    c, o = (groups * int(rng.choice([1, 1, 2, 3, 5, 6, 8, 16, 17, 20])) for _ in range(2))
+    kernel, dilation = rng.integers(1, 6, 2), rng.choice([1, 1, 2, 3], 2)
+    stride, padding = rng.choice([1, 1, 2, 3], 2), rng.integers(0, 4, (2, 2))
+    least = np.maximum(1, dilation * (kernel - 1) + 1 - padding.sum(1))
+    size = least + rng.integers(0, 14, 2)
+    weight = o, c // groups, *kernel
+    return (int(rng.integers(1, 5)), c, *size), weight, stride.tolist(), padding.tolist(), dilation.tolist(), groups
+
+
+@pytest.mark.parametrize("seed", range(150))
+def test_any_layer(seed):
+    """Output against the reference; both gradients as adjoints of the reference, which is linear in either operand."""
+    rng = np.random.default_rng(seed)
+    shape, weight, stride, padding, dilation, groups = random_layer(rng)
+    x, w, b = rng.standard_normal(shape), rng.standard_normal(weight), rng.standard_normal(weight[0])
+    for dtype in (np.float64, np.float32):
+        limit = 20 * np.finfo(dtype).eps
+        tensors = [pynn.tensor(a.astype(dtype), requires_grad=True) for a in (x, w, b)]
+        y = ops.conv2d(*tensors, stride, padding, dilation, groups)
+        expected = reference.conv2d(x, w, b, stride, padding, dilation, groups)
+        size = reference.conv2d(abs(x), abs(w), abs(b), stride, padding, dilation, groups)
+        assert y.shape == expected.shape
+        assert (abs(y.detach().numpy() - expected) <= limit * size).all()
+        probe = rng.standard_normal(y.shape).astype(dtype)
+        y.backward(pynn.tensor(probe))
+        x_like, w_like = (rng.standard_normal(a.shape) for a in (x, w))
+        for tensor, other, product, magnitude in [
+            (tensors[0], x_like, (x_like, w), (abs(x_like), abs(w))),
+            (tensors[1], w_like, (x, w_like), (abs(x), abs(w_like))),
+        ]:
+            total = np.sum(probe * reference.conv2d(*product, None, stride, padding, dilation, groups))
+            bound = np.sum(abs(probe) * reference.conv2d(*magnitude, None, stride, padding, dilation, groups))
+            assert abs(np.sum(tensor.grad.numpy() * other, dtype=np.float64) - total) <= limit * bound
+        np.testing.assert_allclose(tensors[2].grad.numpy(), probe.sum((0, 2, 3)), atol=limit * abs(probe).sum())
+
+
+@pytest.mark.parametrize("o, stride", [(6, 1), (1, 1), (3, 2), (5, 1)])
+def test_shared_vectors_have_the_bits_of_strict(o, stride):
+    rng = np.random.default_rng(o)
+    x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in [(3, 4, 13, 13), (o, 4, 5, 5), o])
+    results = {}
+    for precision in ("fast", "strict"):
+        pynn.set_precision(precision)
+        try:
+            tensors = [pynn.tensor(a, requires_grad=True) for a in (x, w, b)]
+            y = ops.conv2d(*tensors, stride, 2)
+            y.backward(pynn.tensor(np.ones(y.shape, np.float32)))
+            results[precision] = [y.detach().numpy(), *(t.grad.numpy() for t in tensors)]
+        finally:
+            pynn.set_precision("fast")
+    for fast, strict in zip(results["fast"], results["strict"], strict=True):
+        assert same_bits(fast, strict)
+
+
+def test_strict_keeps_infinity_in_its_windows():
+    x, w = np.zeros((1, 1, 12, 12), np.float32), np.ones((2, 1, 3, 3), np.float32)
+    x[0, 0, 5, 5] = np.inf
+    pynn.set_precision("strict")
+    try:
+        y = ops.conv2d(x, w, padding=1).numpy()
+    finally:
+        pynn.set_precision("fast")
+    inside = np.zeros((12, 12), bool)
+    inside[4:7, 4:7] = True
+    assert (np.isposinf(y) == inside).all() and (y[:, :, ~inside] == 0).all()
+
+
 def test_long_weight_sums_go_in_blocks():
     x = np.full((40, 1, 128, 128), 0.1, np.float32)
     w = pynn.tensor(np.ones((1, 1, 1, 1), np.float32), requires_grad=True)
@@ -101,7 +171,7 @@ def test_errors():
         ((x, w, None, 0), "conv2d: expected stride as integers >= 1"),
         ((x, w, None, 2, "same"), "conv2d: padding 'same' needs stride 1"),
         ((x, w, None, 1, -1), "conv2d: expected padding as integers >= 0"),
-        ((x[:, :, :2], w), "conv2d: the kernel is larger than the padded input"),
+        ((x[:, :, :2], w), r"conv2d: the kernel \(3, 3\) is larger than the padded input"),
         ((x, w, None, 1, 0, 1, 3), "conv2d: expected groups that divide 4 channels"),
     ]:
         with pytest.raises(ValueError, match=message):

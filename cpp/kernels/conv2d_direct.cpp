@@ -1,0 +1,173 @@
+// The direct convolution: tiles over the pixels of an output row, all taps of the kernel in registers.
+#include "kernels/conv2d_paths.h"
+
+namespace pynn::PYNN_ISA {
+namespace {
+
+constexpr int64_t kBandBytes = 256 * 1024;    // of input rows with their border, in L2
+constexpr int64_t kWeightBytes = 384 * 1024;  // up to here all weights stay in L2 while the rows pass
+
+// Input rows as the windows see them: column 0 is that of the first tap of the first window.
+template <class T>
+struct Rows {
+  const T* first;
+  int64_t number, pitch;  // of the first row; between rows
+  const T* at(int64_t row) const { return first + (row - number) * pitch; }
+};
+
+template <class T>
+struct Plan {
+  int64_t span;     // columns that the windows of a row see
+  bool copies;      // the input has no room for the border
+  int64_t rows;     // output rows of a band
+  int64_t tile;     // pixels of a tile
+  bool whole_rows;  // a row of taps is one run
+  bool rows_outer;
+  bool spreads;  // pixels that share a vector lie apart in y: a row is computed elsewhere and then spread
+  int64_t step;  // between the pixels of a computed row
+  explicit Plan(const Correlation<T>& s) {
+    span = max_of(1, (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1);
+    copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
+    const int64_t row_bytes = max_of(1, span * s.channels * int64_t(sizeof(T))), reach = (s.kh - 1) * s.dilation_h;
+    rows = max_of(1, min_of(s.oh, (kBandBytes / row_bytes - reach - 1) / s.stride_h + 1));
+    tile = balanced(s.ow, kTileRows);
+    whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
+    spreads = s.pixels > 1 && s.column_step * s.pixels != s.o;
+    step = s.pixels > 1 ? s.o : s.column_step;
+    rows_outer = spreads || s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
+  }
+  int64_t band_elements(const Correlation<T>& s) const {
+    return ((rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1) * span * s.channels;
+  }
+};
+
+// Copies input rows [begin, end) of an image between the zeros that are already in `band`.
+template <class T>
+void fill_band(const Correlation<T>& s, int64_t span, T* band, int64_t image, int64_t begin, int64_t end) {
+  const int64_t from = max_of(0, -s.left), to = min_of(s.w, span - s.left);
+  if (from >= to) return;
+  for (int64_t row = begin; row < end; row++) {
+    const T* x = s.x + ((image * s.h + row) * s.w + from) * s.channels;
+    T* y = band + ((row - begin) * span + from + s.left) * s.channels;
+    __builtin_memcpy(y, x, size_t((to - from) * s.channels) * sizeof(T));
+  }
+}
+
+// Panel `o` of group `g` of output row i.
+template <class T>
+PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t i, int64_t g,
+                               int64_t o, T* y) {
+  constexpr int64_t L = lanes<T>;
+  const int64_t start = i * s.stride_h - s.top;  // the row of tap 0
+  const int64_t first = max_of(0, min_of(s.kh, ceil_div(-start, s.dilation_h)));
+  const int64_t last = max_of(first, min_of(s.kh, start < s.h ? (s.h - start - 1) / s.dilation_h + 1 : 0));
+  const int64_t columns = min_of(kTileColumns<T>, s.o - o), vectors = ceil_div(columns, L), width = vectors * L;
+  const T* panel = s.packed + g * s.group_size() + o * s.terms() + first * s.kw * s.c * width;
+  const T* bias = s.bias ? s.bias + g * s.o + o : nullptr;
+  const int64_t step = s.stride_w * s.channels;
+  y += g * s.o + o;
+
+  const auto run_tile = [&](int64_t j, int64_t rows, int64_t columns) PYNN_LAMBDA {
+    const auto tile = tiles(T{}).by_rows[rows][vectors];
+    const T* a = in.at(start + first * s.dilation_h) + j * step + g * s.c;
+    T* c = y + j * plan.step;
+    prefetch_tile(c, rows, plan.step);
+    if (plan.whole_rows || first == last) {
+      const int64_t length = s.kw * s.c;
+      tile({length, last - first, s.dilation_h * in.pitch - length, 0}, a, step, panel, width, c, plan.step,
+           int(columns), false, bias);
+    } else {
+      const Runs taps = {s.c, s.kw, s.dilation_w * s.channels - s.c, 0};
+      for (int64_t t = 0; t < last - first; t++)
+        tile(taps, a + t * s.dilation_h * in.pitch, step, panel + t * s.kw * s.c * width, width, c, plan.step,
+             int(columns), t > 0, t + 1 == last - first ? bias : nullptr);
+    }
+  };
+  const int64_t whole = s.last < s.o ? s.ow - 1 : s.ow;
+  for (int64_t j = 0; j < whole; j += plan.tile) run_tile(j, min_of(plan.tile, whole - j), columns);
+  if (whole < s.ow && s.last > o) run_tile(whole, 1, min_of(columns, s.last - o));
+}
+
+// The activation of a finished row; its pixels lie `s.column_step` apart.
+template <class T>
+void finish_row(const Correlation<T>& s, T* y) {
+  const int64_t channels = s.groups * s.o / s.pixels, count = ((s.ow - 1) * s.o + s.last) / (s.o / s.pixels);
+  if (s.column_step == channels)
+    activate_tile(1, count * channels, y, 0, s.activation);
+  else
+    activate_tile(count, channels, y, s.column_step, s.activation);
+}
+
+// The pixels of a row that lie one after the other in `row` to where they belong.
+template <class T>
+void spread_row(const Correlation<T>& s, const T* row, T* y) {
+  const int64_t channels = s.o / s.pixels, count = ((s.ow - 1) * s.o + s.last) / channels;
+  for (int64_t j = 0; j < count; j++)
+    for (int64_t i = 0; i < channels; i += lanes<T>) {
+      const int n = int(min_of(lanes<T>, channels - i));
+      store(y + j * s.column_step + i, load(row + j * channels + i, n), n);
+    }
+}
+
+template <class T>
+void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t begin, int64_t end, T* y,
+                    T* spread) {
+  constexpr int64_t W = kTileColumns<T>;
+  const auto each_panel = [&](const auto& body) PYNN_LAMBDA {
+    for (int64_t g = 0; g < s.groups; g++)
+      for (int64_t o = 0; o < s.o; o += W) body(g, o);
+  };
+  if (plan.rows_outer) {
+    for (int64_t i = begin; i < end; i++) {
+      T* row = y + i * s.row_step;
+      each_panel([&](int64_t g, int64_t o) { correlate_row(s, plan, in, i, g, o, spread ? spread : row); });
+      if (spread) spread_row(s, spread, row);
+      finish_row(s, row);
+    }
+  } else {
+    each_panel([&](int64_t g, int64_t o) {
+      for (int64_t i = begin; i < end; i++) correlate_row(s, plan, in, i, g, o, y + i * s.row_step);
+    });
+    for (int64_t i = begin; i < end; i++) finish_row(s, y + i * s.row_step);
+  }
+}
+
+}  // namespace
+
+template <class T>
+Status correlate(const Correlation<T>& s) {
+  if (s.oh <= 0 || s.ow <= 0) return Status::ok;
+  const Plan<T> plan(s);
+  const double row_cost = 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.ow * s.groups * s.o * s.terms());
+  int failed = 0;
+  parallel_ranges(s.n * s.oh, 1, row_cost, [&](int64_t row, int64_t end) {
+    T *band = nullptr, *spread = nullptr;
+    if (plan.spreads) {
+      spread = scratch_of<T>(Scratch::partial, s.ow * s.o);
+      if (!spread) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    }
+    if (plan.copies) {
+      const int64_t elements = plan.band_elements(s);
+      band = scratch_of<T>(Scratch::row, elements);
+      if (!band) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+      __builtin_memset(band, 0, size_t(elements) * sizeof(T));
+    }
+    while (row < end) {
+      const int64_t image = row / s.oh, i = row % s.oh, stop = min_of(min_of(s.oh, i + end - row), i + plan.rows);
+      Rows<T> in = {s.x + image * s.h * s.w * s.channels - s.left * s.channels, 0, s.w * s.channels};
+      if (band) {
+        const int64_t from = max_of(0, i * s.stride_h - s.top);
+        const int64_t to = min_of(s.h, (stop - 1) * s.stride_h - s.top + (s.kh - 1) * s.dilation_h + 1);
+        fill_band(s, plan.span, band, image, from, to);
+        in = {band, from, plan.span * s.channels};
+      }
+      correlate_band(s, plan, in, i, stop, s.y + image * s.image_step, spread);
+      row += stop - i;
+    }
+  });
+  return failed ? Status::out_of_memory : Status::ok;
+}
+template Status correlate(const Correlation<float>&);
+template Status correlate(const Correlation<double>&);
+
+}  // namespace pynn::PYNN_ISA

@@ -1,0 +1,62 @@
+// The ways to compute a convolution. conv2d.cpp chooses, by the shape of the layer alone.
+#pragma once
+#include "kernels/gemm_paths.h"
+#include "ops/conv2d.h"
+
+namespace pynn::PYNN_ISA {
+
+// A cross-correlation on the register tiles of gemm, without im2col: the patch of a pixel is a run of kw * c neighbours
+// for each row of the kernel, and the patches of neighbouring pixels are stride_w * channels apart.
+template <class T>
+struct Correlation {
+  const T* x;  // images (n, h, w, channels), dense; the first window begins `top` rows and `left` columns before them
+  int64_t n, h, w, channels, top, left;
+  int64_t groups, c, o;  // channels of a group
+  int64_t kh, kw;        // taps; none at all gives f(bias)
+  int64_t stride_h, stride_w, dilation_h, dilation_w;
+  const T* packed;  // of each group its panels of (kh, kw, c) rows
+  T* y;             // (n, oh, ow) pixels of groups * o elements, so many elements apart
+  int64_t oh, ow, image_step, row_step, column_step;
+  int64_t last;   // elements of the last pixel of a row, at most o
+  const T* bias;  // null or groups * o
+  Activation activation;
+  int64_t pixels = 1;  // that `o` stands for, column_step being that between pixels
+
+  int64_t terms() const { return kh * kw * c; }
+  int64_t group_size() const { return ceil_div(o, kTileColumns<T>) * kTileColumns<T> * terms(); }
+};
+template <class T>
+Status correlate(const Correlation<T>& s);
+
+template <class T>
+Status weight_gradient(const Conv2dWeight& p);
+
+// Nanoseconds of all multiply-adds on one core.
+template <class T>
+PYNN_INLINE double conv_cost(const ConvShape& s) {
+  return 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.n * s.oh * s.ow) *
+         double(s.groups * s.o * s.kh * s.kw * s.c);
+}
+
+// Whether every pixel is a product of its own: one matrix product does it all.
+PYNN_INLINE bool pointwise(const ConvShape& s) {
+  return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.top == 0 && s.left == 0 &&
+         s.oh == s.h && s.ow == s.w;
+}
+
+// The output pixels that share a vector where there are few channels: `pixels` neighbours act as one pixel with
+// pixels * o channels, whose taps reach over all their windows and are zero outside the own one. 1 where that does not
+// pay. `rows` neighbours of these make a tile; fewer than 8 sums wait for each other (4 cycles an fma, two at a time).
+PYNN_INLINE int64_t shared_pixels(int64_t o, int64_t kw, int64_t stride, int64_t ow, int64_t vector, int64_t rows) {
+  const auto cost = [&](int64_t pixels) {
+    const int64_t vectors = ceil_div(pixels * o, vector), tile = balanced(ceil_div(ow, pixels), rows);
+    return double((kw + (pixels - 1) * stride) * max_of(8, tile * vectors)) / double(pixels * tile);
+  };
+  int64_t best = 1;
+  double least = 0.9 * cost(1);
+  for (int64_t pixels = 2; pixels <= ow && pixels * o <= 2 * vector; pixels++)
+    if (cost(pixels) < least) least = cost(best = pixels);
+  return best;
+}
+
+}  // namespace pynn::PYNN_ISA
