@@ -20,6 +20,7 @@ class Adam(Optimizer):
     """
 
     _decoupled = False
+    _state_names = ("exp_avg", "exp_avg_sq", "step")
 
     def __init__(
         self,

@@ -20,6 +20,8 @@ class Optimizer:
     options are in `param_groups` and may be changed between steps. The interface is that of torch.optim.
     """
 
+    _state_names: tuple[str, ...] | None = None  # what a parameter's state consists of; None: not checked
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: expected an iterable of tensors or dicts, got one tensor")
@@ -100,7 +102,7 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over options and state; nothing is changed where the parameters do not fit (ValueError)."""
+        """Take over options and state; nothing is changed where they do not fit (ValueError, TypeError)."""
         name = type(self).__name__
         given = state_dict["param_groups"]
         sizes, expected = [len(g["params"]) for g in given], [len(g["params"]) for g in self.param_groups]
@@ -110,10 +112,19 @@ class Optimizer:
         numbers = [n for g in given for n in g["params"]]
         state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for number, p in zip(numbers, ordered, strict=True):
-            for key, value in state_dict["state"].get(number, {}).items():
+            values = state_dict["state"].get(number, {})
+            if values and self._state_names is not None and set(values) != set(self._state_names):
+                raise ValueError(
+                    f"{name}.load_state_dict: expected the state {', '.join(self._state_names)} of a parameter, "
+                    f"got {', '.join(map(str, values))}"
+                )
+            for key, value in values.items():
                 state[p][key] = self._loaded(p, key, value)
-        for group, new in zip(self.param_groups, given, strict=True):
-            group.update({k: v for k, v in new.items() if k != "params"})
+        options = [{k: v for k, v in g.items() if k != "params" and not k.startswith("_")} for g in given]
+        for group, new in zip(self.param_groups, options, strict=True):
+            self._check({**group, **new})
+        for group, new in zip(self.param_groups, options, strict=True):
+            group.update(new)
             group.pop("_rate", None)
         self.state = state
 
