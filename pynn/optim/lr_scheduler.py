@@ -275,8 +275,8 @@ class OneCycleLR(LRScheduler):
                     group["momentum"] = momentum
 
     def _rate(self, base: float, group: int) -> float:
-        if self.last_epoch >= self.total_steps:
-            raise ValueError(f"OneCycleLR: step {self.last_epoch + 1} of a schedule of {self.total_steps} steps")
+        if self.last_epoch > self.total_steps:
+            raise ValueError(f"OneCycleLR: step {self.last_epoch} of a schedule of {self.total_steps} steps")
         return self._annealed(base, self.max_lrs[group], base, base / self.final_div_factor)
 
     def _annealed(self, first: float, top: float, again: float, last: float) -> float:
