@@ -123,8 +123,10 @@ class Loader:
             if state[name] != value:
                 raise ValueError(f"Loader.load_state_dict: expected {name} {value}, got {state[name]}")
         position = _whole(state["epoch"], "epoch", 0), _whole(state["batch"], "batch", 0)
-        if position[1] > len(self):
-            raise ValueError(f"Loader.load_state_dict: expected at most {len(self)} batches, got {position[1]}")
+        if position[0] >= 2**62 or position[1] > len(self):
+            raise ValueError(
+                f"Loader.load_state_dict: expected an epoch and at most {len(self)} batches, got {position}"
+            )
         self._next = self._position = position
 
     def _order(self) -> dict[str, int]:

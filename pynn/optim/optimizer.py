@@ -52,11 +52,15 @@ class Optimizer:
         self.param_groups.append(group)
 
     def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "weight_decay", "eps", "momentum"):
+        name = type(self).__name__
+        for option in ("lr", "weight_decay", "eps", "momentum", "dampening"):
             if option in group and not isinstance(group[option], int | float | np.number):
-                raise TypeError(f"{type(self).__name__}: expected a number for {option}, got {group[option]!r}")
-            if option in group and not group[option] >= 0:
-                raise ValueError(f"{type(self).__name__}: expected {option} >= 0, got {group[option]}")
+                raise TypeError(f"{name}: expected a number for {option}, got {group[option]!r}")
+            if option in group and not group[option] >= 0 and option != "dampening":
+                raise ValueError(f"{name}: expected {option} >= 0, got {group[option]}")
+        for option in ("maximize", "nesterov"):
+            if option in group and not isinstance(group[option], bool | np.bool_):
+                raise TypeError(f"{name}: expected a bool for {option}, got {group[option]!r}")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. `closure` computes the loss again and returns it."""
