@@ -147,21 +147,26 @@ def restore(trainer: Trainer, path: str | os.PathLike[str]) -> None:
     """Load the checkpoint into trainer, data and callbacks; ValueError, and no change, where it does not fit."""
     from ..io import load_checkpoint  # not needed for training
 
-    state, before = load_checkpoint(path), state_of(trainer)
-    callbacks = [c for c in trainer._run.callbacks if c.save_state(trainer) is not None]
+    run, state = trainer._run, load_checkpoint(path)
+    callbacks = [(c, saved) for c in run.callbacks if (saved := c.save_state(trainer)) is not None]
     try:
-        _check(trainer, state, [type(c).__name__ for c in callbacks])
+        _check_callbacks(state, [type(c).__name__ for c, _ in callbacks])
         try:
-            _load(trainer, callbacks, state)
-            trainer.optimizer.load_state_dict(state["optimizer_state"])  # all of it or nothing
+            for (callback, _), (_, saved) in zip(callbacks, state["callbacks"], strict=True):
+                callback.load_state(trainer, saved)
+            _check(trainer, state)
+            trainer.optimizer.load_state_dict(state["optimizer_state"])  # all of it or nothing; what follows is checked
         except BaseException:
-            _load(trainer, callbacks, before)
+            for callback, before in callbacks:
+                callback.load_state(trainer, before)
             raise
     except (ValueError, KeyError, TypeError, AttributeError, IndexError, ArithmeticError) as error:
         what = f"no {error}" if isinstance(error, KeyError) else str(error)
         raise ValueError(f"fit: cannot resume from {os.fspath(path)}: {what}") from error
-    run = trainer._run
-    if state["loader"] is not None:
+    random.set_rng_state(state["rng"])
+    trainer.model.load_state_dict(state["model"])
+    trainer.history[:] = state["history"]
+    if run.loader is not None and state["loader"] is not None:
         run.loader.load_state_dict(state["loader"])
     run.first, run.stopped = state["first"], state["stopped"] is True
     run.total, run.samples, run.seconds = state["total"], state["samples"], state["seconds"]
@@ -176,11 +181,18 @@ def _options(trainer: Trainer) -> dict[str, Any]:
     }
 
 
-def _check(trainer: Trainer, state: Mapping[str, Any], callbacks: list[str]) -> None:
+def _check_callbacks(state: Mapping[str, Any], expected: list[str]) -> None:
+    given = [name for name, _ in state["callbacks"]]
+    if given != expected:
+        raise ValueError(f"expected the states of the callbacks {expected}, got {given}")
+
+
+def _check(trainer: Trainer, state: Mapping[str, Any]) -> None:
     for name, value in _options(trainer).items():
         if state[name] != value:
             raise ValueError(f"expected {name} {value}, got {state[name]}")
     check_arrays("model", trainer.model.state_dict(), state["model"])
+    random.Generator().set_state(state["rng"])
     if state["loader"] is not None:
         copy.copy(trainer._run.loader).load_state_dict(state["loader"])
     rows, columns = state["history"], ("epoch", "loss", "seconds")
@@ -193,9 +205,6 @@ def _check(trainer: Trainer, state: Mapping[str, Any], callbacks: list[str]) -> 
         raise ValueError(f"expected numbers of epoch and samples, got {state['first']} and {state['samples']}")
     if not isinstance(state["total"], float) or not isinstance(state["seconds"], float):
         raise ValueError(f"expected numbers for loss and seconds, got {state['total']} and {state['seconds']}")
-    given = [name for name, _ in state["callbacks"]]
-    if given != callbacks:
-        raise ValueError(f"expected the states of the callbacks {callbacks}, got {given}")
 
 
 def check_arrays(what: str, expected: Mapping[str, np.ndarray], given: Mapping[str, Any]) -> None:
@@ -210,12 +219,3 @@ def _described(array: Any) -> str:
     if array is None:
         return "none"
     return f"{array.dtype.name} {array.shape}" if isinstance(array, np.ndarray) else type(array).__name__
-
-
-def _load(trainer: Trainer, callbacks: list[Callback], state: Mapping[str, Any]) -> None:
-    """Everything that can be taken back by loading what was there before."""
-    random.set_rng_state(state["rng"])
-    trainer.model.load_state_dict(state["model"])
-    trainer.history[:] = [dict(row) for row in state["history"]]
-    for callback, (_, saved) in zip(callbacks, state["callbacks"], strict=True):
-        callback.load_state(trainer, saved)

@@ -348,7 +348,7 @@ MODELS = {
 def test_another_model_is_refused(kind, checkpoint):
     model = pynn.nn.Sequential(*MODELS[kind]())
     t = Trainer(model, optim.Adam(model.parameters()), F.cross_entropy, accumulate=2, clip_grad_norm=0.05)
-    assert_refused(t, checkpoint, r"model: '\d\.\w+': expected (float|none)")
+    assert_refused(t, checkpoint, r"'\d\.\w+': expected (float|none)")
 
 
 def test_other_data_and_callbacks_are_refused(checkpoint):
