@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -14,9 +14,11 @@ import pynn
 from pynn import datasets, io, models, optim
 from pynn.data import Loader
 from pynn.nn import CrossEntropyLoss
-from pynn.train import History, Trainer
+from pynn.train import Callback, Checkpoint, History, Trainer
 
 FAILURE, INTERRUPTED = 2, 130
+CHECKPOINT_SECONDS = 10.0  # between two checkpoints within an epoch
+RESULT_INDEPENDENT = ("run", "epochs", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
 DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
 EPOCHS = {"digits": 60, "mnist": 10, "fashion-mnist": 10}
 OPTIMIZERS = {"adam": (optim.Adam, 1e-3), "sgd": (optim.SGD, 0.1)}  # class, learning rate
@@ -29,8 +31,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
         print(end="", flush=True)
         return 0
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(f"interrupted{error}", INTERRUPTED)
     except MemoryError as error:
         return _fail(f"out of memory: {error}" if str(error) else "out of memory", FAILURE)
     except (ValueError, OSError, ArithmeticError) as error:
@@ -59,8 +61,9 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a model on images and save it",
-        description="Train a model on images. Writes model.safetensors, history.csv and curves.png and prints the "
-        "accuracy on the test images. Without arguments: the bundled 8x8 digits, in seconds.",
+        description="Train a model on images. Writes model.safetensors, history.csv and curves.png, meanwhile "
+        "checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: the bundled 8x8 digits, "
+        "in seconds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.set_defaults(run=_train)
@@ -78,6 +81,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, default=0, metavar="N", help="of initial weights and order of the samples")
     train.add_argument("--threads", type=_count, metavar="N", help="threads at most (default: what suits the machine)")
     train.add_argument("--out", default="pynn-run", metavar="DIR", help="folder for the results")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from checkpoint.safetensors in that folder, if it is there; ends as if never interrupted",
+    )
 
     info = commands.add_parser("info", help="what pynn found on this machine", description="Show pynn.info().")
     info.set_defaults(run=_info)
@@ -104,25 +112,50 @@ def _train(options: argparse.Namespace) -> None:
     pynn.manual_seed(options.seed)
     model = models.get(options.model)(sizes, options.activation)
     optimizer, rate = OPTIMIZERS[options.optimizer]
-    rate = rate if options.lr is None else options.lr
-    trainer = Trainer(model, optimizer(model.parameters(), lr=rate), CrossEntropyLoss())
-    history = trainer.fit(training, options.epochs or EPOCHS[options.data], validation=test)
-    if history.interrupted:
-        raise KeyboardInterrupt
-    accuracy = history[-1]["val_accuracy"]
+    options.lr = rate if options.lr is None else options.lr
+    trainer = Trainer(model, optimizer(model.parameters(), lr=options.lr), CrossEntropyLoss())
+    checkpoint = out / "checkpoint.safetensors"
+    history = trainer.fit(
+        training,
+        options.epochs or EPOCHS[options.data],
+        validation=test,
+        callbacks=[_SameOptions(options), Checkpoint(checkpoint, every_seconds=CHECKPOINT_SECONDS)],
+        resume=checkpoint if options.resume and checkpoint.exists() else None,
+    )
     description = {
         "architecture": {"name": options.model, "sizes": sizes, "activation": options.activation},
         "preprocessing": {"scale": data.scale, "mean": 0.0, "std": 1.0, "flatten": True},
         "classes": data.classes,
     }
     io.save_weights(out / "model.safetensors", model.state_dict(), description)
-    with io.replacing(out / "history.csv") as file:
-        file.write(history.to_csv().encode())
+    if history:
+        with io.replacing(out / "history.csv") as file:
+            file.write(history.to_csv().encode())
+    if history.interrupted:
+        raise KeyboardInterrupt(
+            f" after {len(history)} epochs; the same command with --resume goes on from {checkpoint}"
+        )
+    accuracy = history[-1]["val_accuracy"]
     written = ["model.safetensors", "history.csv"]
     if _draw(history, out / "curves.png"):
         written.append("curves.png")
     correct, total = round(accuracy * test.samples), test.samples
     print(f"test accuracy {accuracy:.4f} ({correct} of {total} images); {', '.join(written)} in {out}")
+
+
+class _SameOptions(Callback):
+    """Lets a checkpoint be resumed only with the options that it was made with."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = {name: value for name, value in vars(options).items() if name not in RESULT_INDEPENDENT}
+
+    def save_state(self, trainer: Trainer) -> dict[str, Any]:
+        return self._options
+
+    def load_state(self, trainer: Trainer, state: Mapping[str, Any]) -> None:
+        for name, value in self._options.items():
+            if state[name] != value:
+                raise ValueError(f"{name.replace('_', ' ')} was {state[name]}, now it is {value}")
 
 
 def _load(name: str, folder: str | None) -> datasets.Dataset:
