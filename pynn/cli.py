@@ -62,8 +62,8 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train a model on images and save it",
         description="Train a model on images. Writes model.safetensors, history.csv and curves.png, meanwhile "
-        "checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: the bundled 8x8 digits, "
-        "in seconds.",
+        "checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: the bundled 8x8 "
+        "digits, in seconds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.set_defaults(run=_train)
