@@ -80,9 +80,12 @@ class Checkpoint(Callback):
         self._best = None if monitor is None else Best("Checkpoint", monitor, mode)
 
     def on_fit_start(self, trainer: Trainer) -> None:
+        from ..io.files import remove_leftovers  # not needed for training
+
         folder = os.path.dirname(self.path) or "."
         if not os.path.isdir(folder):  # known before the training rather than after an hour of it
             raise FileNotFoundError(errno.ENOENT, os.strerror(errno.ENOENT), folder)
+        remove_leftovers(self.path)
         if self._best is not None and not trainer.resumed:
             self._best.value = None
         self._steps = self._epochs = 0

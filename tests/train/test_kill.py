@@ -75,6 +75,7 @@ def test_killed_two_hundred_times(tmp_path):
                 process.kill()
         if process.returncode == 0:  # and again from the beginning, until there were enough kills
             assert results(folder) == expected
+            assert not [p for p in folder.iterdir() if p.name.startswith(".checkpoint")]
             finished += 1
             folder = tmp_path / str(finished)
             continue
