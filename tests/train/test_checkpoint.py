@@ -20,10 +20,12 @@ DATA, VALIDATION = blobs(), blobs(60, seed=1)
 class Case:
     """A way to train: how the trainer and its callbacks are made. 120 samples in batches of 50: 3 an epoch."""
 
-    def __init__(self, optimizer="SGD", callbacks=lambda t: [], **options):
+    def __init__(self, optimizer="SGD", callbacks=lambda t: [], epochs=3, **options):
+        self.epochs = epochs
         self.make, self.callbacks = lambda seed=0: trainer(optimizer, seed=seed, **options), callbacks
 
-    def fit(self, t, *more, epochs=3, callbacks=None, data=DATA, **options):
+    def fit(self, t, *more, epochs=None, callbacks=None, data=DATA, **options):
+        epochs = self.epochs if epochs is None else epochs
         callbacks = self.callbacks(t) if callbacks is None else callbacks
         options = {"validation": VALIDATION, "batch_size": None if isinstance(data, Loader) else 50, **options}
         return t.fit(data, epochs, callbacks=[*callbacks, *more], verbose=0, **options)
@@ -54,6 +56,7 @@ CASES = {
     "clipping": Case("Adam", clip_grad_norm=0.05),
     "early stopping": Case("Adam", lambda t: [EarlyStopping(min_delta=10.0)], lr=0.5),
     "stopped early": Case("Adam", lambda t: [EarlyStopping(patience=1, min_delta=10.0)]),
+    "stopped late": Case("Adam", lambda t: [EarlyStopping(patience=2, min_delta=10.0)], epochs=5),
     "all": Case("Adam", lambda t: [EarlyStopping(min_delta=10.0), one_cycle(t)], accumulate=2, clip_grad_norm=0.05),
 }
 
