@@ -7,7 +7,6 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -167,8 +166,8 @@ class Trainer:
             if held_out is not None:
                 run.rng = random.get_rng_state()
                 row |= {f"val_{name}": value for name, value in self.evaluate(held_out).items()}
-                run.rng = None
             interrupt.hold()
+            run.rng = None
             row["seconds"] = run.elapsed()
             self.history.append(row)
             next(batches, None)  # the loader now stands at the beginning of the next epoch
@@ -187,7 +186,7 @@ class Trainer:
         while step < steps:
             interrupt.hold()
             run.torn = True
-            group = list(islice(batches, min(self.accumulate, steps - step)))
+            group = [next(batches) for _ in range(min(self.accumulate, steps - step))]
             result = self._step(group, epoch, step)
             step += len(group)
             run.torn = False
@@ -201,18 +200,19 @@ class Trainer:
         """One update of the weights by the mean gradient over a group of batches."""
         run, total = self._run, 0.0
         samples = sum([x.shape[0] for x, _ in group])
-        for number, (x, y) in enumerate(group, step + 1):
+        self.optimizer.zero_grad()
+        for x, y in group:
+            step += 1
             loss = self.loss(self.model(x), y)
             value = loss.item()
             if not math.isfinite(value):
                 raise FloatingPointError(
-                    f"the loss is {value} in epoch {epoch}, step {number}; the weights are those before this step"
+                    f"the loss is {value} in epoch {epoch}, step {step}; the weights are those before this step"
                 )
-            if number == step + 1:
-                self.optimizer.zero_grad()
-            loss.backward(None if len(group) == 1 else full_like(loss, x.shape[0] / samples))
-            total += value * x.shape[0]
-            run.total += value * x.shape[0]
+            size = x.shape[0]
+            loss.backward(None if size == samples else full_like(loss, size / samples))
+            total += value * size
+            run.total += value * size
         result = {"loss": total / samples, "samples": samples}
         if self.clip_grad_norm is not None:
             parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
