@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -16,9 +16,11 @@ import pynn
 from pynn import datasets, io, models, nn, optim, viz
 from pynn.data import Loader
 from pynn.io.images import read_image
-from pynn.train import Trainer
+from pynn.train import Callback, Checkpoint, Trainer
 
 FAILURE, INTERRUPTED = 2, 130
+CHECKPOINT_SECONDS = 10.0  # between two checkpoints within an epoch
+RESULT_INDEPENDENT = ("run", "epochs", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
 DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
 EPOCHS = {"digits": 60, "mnist": 10, "fashion-mnist": 10}
 OPTIMIZERS = {"adam": (optim.Adam, 1e-3), "sgd": (optim.SGD, 0.1)}  # class, learning rate
@@ -31,8 +33,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         options.run(options)
         print(end="", flush=True)
         return 0
-    except KeyboardInterrupt:
-        return _fail("interrupted", INTERRUPTED)
+    except KeyboardInterrupt as error:
+        return _fail(f"interrupted{error}", INTERRUPTED)
     except MemoryError as error:
         return _fail(f"out of memory: {error}" if str(error) else "out of memory", FAILURE)
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
@@ -61,9 +63,9 @@ def _parser() -> argparse.ArgumentParser:
     train = commands.add_parser(
         "train",
         help="train a model on images and save it",
-        description="Train a model on images. Writes model.safetensors, history.csv, curves.png and "
-        "confusion.png and prints the accuracy on the test images. Without arguments: the bundled 8x8 digits, in "
-        "seconds.",
+        description="Train a model on images. Writes model.safetensors, history.csv, curves.png and confusion.png, "
+        "meanwhile checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: the bundled "
+        "8x8 digits, in seconds.",
         formatter_class=argparse.ArgumentDefaultsHelpFormatter,
     )
     train.set_defaults(run=_train)
@@ -81,6 +83,11 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, default=0, metavar="N", help="of initial weights and order of the samples")
     train.add_argument("--threads", type=_count, metavar="N", help="threads at most (default: what suits the machine)")
     train.add_argument("--out", default="pynn-run", metavar="DIR", help="folder for the results")
+    train.add_argument(
+        "--resume",
+        action="store_true",
+        help="go on from checkpoint.safetensors in that folder, if it is there; ends as if never interrupted",
+    )
 
     predict = commands.add_parser(
         "predict",
@@ -120,18 +127,28 @@ def _train(options: argparse.Namespace) -> None:
     pynn.manual_seed(options.seed)
     model = models.get(options.model)(sizes, options.activation)
     optimizer, rate = OPTIMIZERS[options.optimizer]
-    rate = rate if options.lr is None else options.lr
-    trainer = Trainer(model, optimizer(model.parameters(), lr=rate), nn.CrossEntropyLoss())
-    history = trainer.fit(training, options.epochs or EPOCHS[options.data], validation=test)
-    if history.interrupted:
-        raise KeyboardInterrupt
-    accuracy = history[-1]["val_accuracy"]
+    options.lr = rate if options.lr is None else options.lr
     shape = (1, *data.train_images.shape[1:])
     model.preprocessing = nn.Preprocessing(shape, data.scale, flatten=training.inputs.ndim == 2)
     model.classes = data.classes
+    trainer = Trainer(model, optimizer(model.parameters(), lr=options.lr), nn.CrossEntropyLoss())
+    checkpoint = out / "checkpoint.safetensors"
+    history = trainer.fit(
+        training,
+        options.epochs or EPOCHS[options.data],
+        validation=test,
+        callbacks=[_SameOptions(options), Checkpoint(checkpoint, every_seconds=CHECKPOINT_SECONDS)],
+        resume=checkpoint if options.resume and checkpoint.exists() else None,
+    )
     pynn.save(model, out / "model.safetensors")
-    with io.replacing(out / "history.csv") as file:
-        file.write(history.to_csv().encode())
+    if history:
+        with io.replacing(out / "history.csv") as file:
+            file.write(history.to_csv().encode())
+    if history.interrupted:
+        raise KeyboardInterrupt(
+            f" after {len(history)} epochs; the same command with --resume goes on from {checkpoint}"
+        )
+    accuracy = history[-1]["val_accuracy"]
     written = ["model.safetensors", "history.csv"]
     try:
         viz.learning_curves(history, out / "curves.png")
@@ -142,6 +159,21 @@ def _train(options: argparse.Namespace) -> None:
         print(f"pynn: no pictures: {error}", file=sys.stderr)
     correct, total = round(accuracy * test.samples), test.samples
     print(f"test accuracy {accuracy:.4f} ({correct} of {total} images); {', '.join(written)} in {out}")
+
+
+class _SameOptions(Callback):
+    """Lets a checkpoint be resumed only with the options that it was made with."""
+
+    def __init__(self, options: argparse.Namespace) -> None:
+        self._options = {name: value for name, value in vars(options).items() if name not in RESULT_INDEPENDENT}
+
+    def save_state(self, trainer: Trainer) -> dict[str, Any]:
+        return self._options
+
+    def load_state(self, trainer: Trainer, state: Mapping[str, Any]) -> None:
+        for name, value in self._options.items():
+            if state[name] != value:
+                raise ValueError(f"{name.replace('_', ' ')} was {state[name]}, now it is {value}")
 
 
 def _load(name: str, folder: str | None) -> datasets.Dataset:

@@ -81,6 +81,16 @@ def initial_seed() -> int:
     return default_generator.initial_seed()
 
 
+def get_rng_state() -> tuple[int, int, int]:
+    """Where the default generator stands: (seed, stream, offset)."""
+    return default_generator.get_state()
+
+
+def set_rng_state(new_state: Sequence[int]) -> None:
+    """Let the default generator go on from what `get_rng_state` gave; errors as for `Generator.set_state`."""
+    default_generator.set_state(new_state)
+
+
 def _fill(tensor: Tensor, what: str, kernel: Any, generator: Generator | None, *args: Any) -> Tensor:
     tensor._check_in_place(what)
     kernel(tensor._array, (generator or default_generator)._array, *args)

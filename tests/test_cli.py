@@ -5,7 +5,6 @@ import signal
 import struct
 import subprocess
 import sys
-import time
 
 import numpy as np
 import pytest
@@ -279,7 +278,7 @@ def test_a_file_that_cannot_be_written_is_one_line_after_the_training(tmp_path):
     result = train(tmp_path, "--epochs", 1)
     assert result.returncode == 2
     assert result.stderr.splitlines()[-1].startswith("pynn: ") and "Traceback" not in result.stderr
-    assert [p.name for p in tmp_path.iterdir()] == ["model.safetensors"]
+    assert {p.name for p in tmp_path.iterdir()} == {"model.safetensors", "checkpoint.safetensors"}
 
 
 def test_a_disk_that_fills_leaves_no_part_of_a_file(tmp_path):
@@ -299,12 +298,53 @@ def test_a_loss_that_is_not_finite_is_one_line(tmp_path):
     assert not list(tmp_path.iterdir())
 
 
-def test_ctrl_c(tmp_path):
-    command = [*PYNN, "train", "--epochs", "1000000", "--out", str(tmp_path)]
+def interrupt(out, *arguments):
+    """Starts `pynn train` and sends Ctrl-C after the first epoch; returns what it left on stderr."""
+    command = [*PYNN, "train", "--out", str(out), *map(str, arguments)]
     with subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process:
         assert process.stderr.readline().startswith("epoch")
-        time.sleep(0.2)
         process.send_signal(signal.SIGINT)
-        out, err = process.communicate(timeout=60)
-    assert process.returncode == 130 and out == ""
-    assert err.splitlines()[-1] == "pynn: interrupted"
+        printed, err = process.communicate(timeout=60)
+    assert process.returncode == 130 and printed == ""
+    return err.splitlines()
+
+
+def history_of(out):
+    lines = (out / "history.csv").read_text().splitlines()
+    return [line.rpartition(",")[0] for line in lines]  # without the seconds
+
+
+def test_ctrl_c_and_resume(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    last = interrupt(out, "--epochs", 1000000, "--resume")[-1]
+    epochs = len(history_of(out)) - 1
+    assert last == (
+        f"pynn: interrupted after {epochs} epochs; the same command with --resume goes on from "
+        f"{out / 'checkpoint.safetensors'}"
+    )
+    assert {p.name for p in out.iterdir()} == {"model.safetensors", "history.csv", "checkpoint.safetensors"}
+    assert train(whole, "--epochs", epochs + 2).returncode == 0
+    result = train(out, "--epochs", epochs + 2, "--resume", "--threads", 1, "--lr", 0.001)
+    assert result.returncode == 0 and result.stderr.count("epoch ") == 2, result
+    assert history_of(out) == history_of(whole)
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    again = train(out, "--epochs", epochs + 2, "--resume")  # nothing left to do
+    assert (again.returncode, again.stdout) == (0, result.stdout) and "epoch " not in again.stderr
+
+
+def test_resume_with_other_options_is_one_line(tmp_path):
+    assert train(tmp_path, "--epochs", 1).returncode == 0
+    before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
+    for option, value, message in (
+        ("--lr", 0.5, "lr was 0.001, now it is 0.5"),
+        ("--batch-size", 32, "batch size was 64, now it is 32"),
+        ("--hidden", "20,10", "hidden was [100], now it is [20, 10]"),
+        ("--optimizer", "sgd", "optimizer was adam, now it is sgd"),
+        ("--seed", 3, "seed was 0, now it is 3"),
+    ):
+        result = train(tmp_path, "--epochs", 2, "--resume", option, value)
+        assert_one_line_error(result, "cannot resume from", message)
+    (tmp_path / "checkpoint.safetensors").write_bytes(before["checkpoint.safetensors"][:-1])
+    assert_one_line_error(train(tmp_path, "--resume"), "checkpoint.safetensors: not a readable safetensors file")
+    (tmp_path / "checkpoint.safetensors").write_bytes(before["checkpoint.safetensors"])
+    assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before

@@ -122,7 +122,12 @@ class Loader:
         for name, value in self._order().items():
             if state[name] != value:
                 raise ValueError(f"Loader.load_state_dict: expected {name} {value}, got {state[name]}")
-        self._next = self._position = (int(state["epoch"]), int(state["batch"]))
+        position = _whole(state["epoch"], "epoch", 0), _whole(state["batch"], "batch", 0)
+        if position[0] >= 2**62 or position[1] > len(self):
+            raise ValueError(
+                f"Loader.load_state_dict: expected an epoch and at most {len(self)} batches, got {position}"
+            )
+        self._next = self._position = position
 
     def _order(self) -> dict[str, int]:
         """What the order of the batches depends on, besides the position."""

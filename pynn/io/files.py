@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import glob
 import os
 from collections.abc import Iterator
 from pathlib import Path
@@ -30,3 +31,23 @@ def replacing(path: str | os.PathLike[str]) -> Iterator[BinaryIO]:
         if isinstance(error, OSError) and error.filename == str(temporary):
             raise OSError(error.errno, error.strerror, str(path)) from None
         raise
+
+
+def remove_leftovers(path: str | os.PathLike[str]) -> None:
+    """Delete temporary files for `path` whose processes on this machine were killed while they wrote."""
+    path = Path(path)
+    for temporary in path.parent.glob(f".{glob.escape(path.name)}.*.tmp"):
+        number = temporary.name[len(path.name) + 2 : -len(".tmp")]
+        if number.isascii() and number.isdigit() and not _is_running(int(number)):
+            with contextlib.suppress(OSError):
+                temporary.unlink()
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        pass
+    return True

@@ -1,6 +1,6 @@
 """Layers, containers, losses and initialisation."""
 
-from . import functional, init
+from . import functional, init, utils
 from .activation import LogSoftmax, ReLU, Sigmoid, Softmax, Tanh
 from .containers import ModuleList, Sequential
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
@@ -40,4 +40,5 @@ __all__ = [
     "functional",
     "init",
     "summary",
+    "utils",
 ]

@@ -20,6 +20,7 @@ class Adam(Optimizer):
     """
 
     _decoupled = False
+    _state_names = ("exp_avg", "exp_avg_sq", "step")
 
     def __init__(
         self,
@@ -35,8 +36,9 @@ class Adam(Optimizer):
 
     def _check(self, group: dict[str, Any]) -> None:
         super()._check(group)
-        if len(group["betas"]) != 2 or not all(0 <= b < 1 for b in group["betas"]):
-            raise ValueError(f"{type(self).__name__}: expected two betas in [0, 1), got {group['betas']}")
+        betas = group["betas"]
+        if not isinstance(betas, list | tuple) or len(betas) != 2 or not all(0 <= b < 1 for b in betas):
+            raise ValueError(f"{type(self).__name__}: expected two betas in [0, 1), got {betas}")
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         beta1, beta2 = group["betas"]

@@ -20,6 +20,8 @@ class Optimizer:
     options are in `param_groups` and may be changed between steps. The interface is that of torch.optim.
     """
 
+    _state_names: tuple[str, ...] | None = None  # what a parameter's state consists of; None: not checked
+
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
             raise TypeError(f"{type(self).__name__}: expected an iterable of tensors or dicts, got one tensor")
@@ -50,11 +52,15 @@ class Optimizer:
         self.param_groups.append(group)
 
     def _check(self, group: dict[str, Any]) -> None:
-        for option in ("lr", "weight_decay", "eps", "momentum"):
+        name = type(self).__name__
+        for option in ("lr", "weight_decay", "eps", "momentum", "dampening"):
             if option in group and not isinstance(group[option], int | float | np.number):
-                raise TypeError(f"{type(self).__name__}: expected a number for {option}, got {group[option]!r}")
-            if option in group and not group[option] >= 0:
-                raise ValueError(f"{type(self).__name__}: expected {option} >= 0, got {group[option]}")
+                raise TypeError(f"{name}: expected a number for {option}, got {group[option]!r}")
+            if option in group and not group[option] >= 0 and option != "dampening":
+                raise ValueError(f"{name}: expected {option} >= 0, got {group[option]}")
+        for option in ("maximize", "nesterov"):
+            if option in group and not isinstance(group[option], bool | np.bool_):
+                raise TypeError(f"{name}: expected a bool for {option}, got {group[option]!r}")
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. `closure` computes the loss again and returns it."""
@@ -100,7 +106,7 @@ class Optimizer:
         return {"state": state, "param_groups": groups}
 
     def load_state_dict(self, state_dict: Mapping[str, Any]) -> None:
-        """Take over options and state; nothing is changed where the parameters do not fit (ValueError)."""
+        """Take over options and state; nothing is changed where they do not fit (ValueError, TypeError)."""
         name = type(self).__name__
         given = state_dict["param_groups"]
         sizes, expected = [len(g["params"]) for g in given], [len(g["params"]) for g in self.param_groups]
@@ -110,10 +116,19 @@ class Optimizer:
         numbers = [n for g in given for n in g["params"]]
         state: dict[Tensor, dict[str, Any]] = defaultdict(dict)
         for number, p in zip(numbers, ordered, strict=True):
-            for key, value in state_dict["state"].get(number, {}).items():
+            values = state_dict["state"].get(number, {})
+            if values and self._state_names is not None and set(values) != set(self._state_names):
+                raise ValueError(
+                    f"{name}.load_state_dict: expected the state {', '.join(self._state_names)} of a parameter, "
+                    f"got {', '.join(map(str, values))}"
+                )
+            for key, value in values.items():
                 state[p][key] = self._loaded(p, key, value)
-        for group, new in zip(self.param_groups, given, strict=True):
-            group.update({k: v for k, v in new.items() if k != "params"})
+        options = [{k: v for k, v in g.items() if k != "params" and not k.startswith("_")} for g in given]
+        for group, new in zip(self.param_groups, options, strict=True):
+            self._check({**group, **new})
+        for group, new in zip(self.param_groups, options, strict=True):
+            group.update(new)
             group.pop("_rate", None)
         self.state = state
 

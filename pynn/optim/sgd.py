@@ -18,6 +18,8 @@ class SGD(Optimizer):
     options.
     """
 
+    _state_names = ("momentum_buffer",)
+
     def __init__(
         self,
         params: Iterable[Any],

@@ -8,14 +8,14 @@ from types import FrameType
 
 
 class Interrupt:
-    """Context manager under which KeyboardInterrupt waits for the end of an update of the weights.
+    """Context manager under which KeyboardInterrupt waits for the end of a step.
 
-    Set `updating` before the update; call `updated()` after it, which raises what has come meanwhile. A second Ctrl-C
-    does not wait. Signals concern the main thread only, and a handler that is not Python's own is left alone.
+    Call `hold()` before the step and `release()` after it, which raises what has come meanwhile (`pending`). A second
+    Ctrl-C does not wait. Signals concern the main thread only, and a handler that is not Python's own is left alone.
     """
 
-    updating = False
-    _pending = False
+    pending = False
+    _held = False
 
     def __enter__(self) -> Interrupt:
         self._installed = (
@@ -30,13 +30,18 @@ class Interrupt:
         if self._installed:
             signal.signal(signal.SIGINT, signal.default_int_handler)
 
-    def updated(self) -> None:
-        """The update is complete."""
-        self.updating = False
-        if self._pending:
+    def hold(self) -> None:
+        """From here on Ctrl-C waits."""
+        self._held = True
+
+    def release(self) -> None:
+        """The step is complete."""
+        self._held = False
+        if self.pending:
+            self.pending = False
             raise KeyboardInterrupt
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self._pending or not self.updating:
+        if self.pending or not self._held:
             raise KeyboardInterrupt
-        self._pending = True
+        self.pending = True

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import contextlib
 import math
+import os
 import time
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
 import numpy as np
 
-from .. import nn
+from .. import nn, random
 from ..autograd import no_grad
 from ..data import Loader
-from ..tensor import Tensor
+from ..tensor import Tensor, full_like
+from .callbacks import Callback, as_callbacks, is_count, is_number
+from .checkpoint import Run, restore, state_of
 from .checks import check_finite, check_labels, is_class_index
 from .history import History
 from .interrupt import Interrupt
@@ -23,7 +26,6 @@ TRAINING_BATCH = 64
 EVALUATION_BATCH = 512  # rows; the outputs are the same bits at any size
 
 Data = tuple[Any, Any] | Loader
-Callback = Callable[["Trainer", dict[str, Any]], Any]
 
 
 class Trainer:
@@ -32,17 +34,41 @@ class Trainer:
     Data are a pair (inputs, targets) of arrays or a `pynn.data.Loader`. Arrays of inputs and floating-point targets are
     converted to the model's dtype; uint8 inputs are pixels and divided by 255 (a Loader may be told otherwise). Tensors
     are taken as they are. `seed` fixes the order of the samples where arrays are given. `history` goes on over several
-    calls of `fit`. TypeError for a loss that cannot be called.
+    calls of `fit`.
+
+    `accumulate=k` updates the weights after every k batches, by the gradient of the mean loss over all their samples
+    (for losses that are means over a batch), as one batch of them all would give it in k times the memory. The last
+    group of an epoch may be smaller. `clip_grad_norm` bounds the norm of all gradients together before each update
+    (`nn.utils.clip_grad_norm_`).
+
+    TypeError for a loss that cannot be called, ValueError for options out of range.
     """
 
-    def __init__(self, model: nn.Module, optimizer: Any, loss: Callable[[Any, Any], Tensor], seed: int = 0) -> None:
+    def __init__(
+        self,
+        model: nn.Module,
+        optimizer: Any,
+        loss: Callable[[Any, Any], Tensor],
+        seed: int = 0,
+        accumulate: int = 1,
+        clip_grad_norm: float | None = None,
+    ) -> None:
         if not callable(loss) or isinstance(loss, type):
             raise TypeError(f"Trainer: expected a function or a loss module as loss, got {loss!r}")
+        if not is_count(accumulate, 1):
+            raise ValueError(f"Trainer: expected a whole number >= 1 for accumulate, got {accumulate!r}")
+        if clip_grad_norm is not None and not (is_number(clip_grad_norm) and 0 < clip_grad_norm < math.inf):
+            raise ValueError(f"Trainer: expected a number > 0 or None for clip_grad_norm, got {clip_grad_norm!r}")
+        self.accumulate = int(accumulate)
+        self.clip_grad_norm = None if clip_grad_norm is None else float(clip_grad_norm)
         self.model = model
         self.optimizer = optimizer
         self.loss = loss
         self.seed = seed
         self.history = History()
+        self.resumed = False
+        self._run = Run(first=1)
+        self._asked: list[str | os.PathLike[str]] | None = None  # checkpoints to write when all callbacks are done
 
     def fit(
         self,
@@ -50,19 +76,26 @@ class Trainer:
         epochs: int = 1,
         batch_size: int | None = None,
         validation: Data | None = None,
-        callbacks: Iterable[Callback] = (),
+        callbacks: Iterable[Callback | Callable[[Trainer, dict[str, Any]], Any]] = (),
         verbose: int = 1,
+        resume: str | os.PathLike[str] | None = None,
     ) -> History:
         """Train for `epochs` more epochs and return the history.
 
         Arrays are shuffled in every epoch and cut into batches of `batch_size` (64). The loss of an epoch is the mean
-        of its batches', weighted by their samples; `validation` is evaluated after each. A callback is called as
-        callback(trainer, row) after each epoch; one that returns True ends the training. Progress goes to stderr;
-        `verbose=0` is silent.
+        of its batches', weighted by their samples; `validation` is evaluated after each. Callbacks are
+        `pynn.train.Callback` objects, or functions called as callback(trainer, row) after each epoch; one that returns
+        True ends the training. Progress goes to stderr; `verbose=0` is silent.
 
-        Ctrl-C ends the training after the last complete step and returns the history so far, `history.interrupted` set.
-        Raises FloatingPointError that names epoch and step where a loss is not finite: the weights are those before
-        that step. Raises ValueError for lengths that differ, labels out of range, NaN or infinity among the inputs.
+        `resume`: a checkpoint of an earlier call with the same data and callbacks. Training goes on after the step
+        where it was written, in the middle of an epoch too, and ends as that call would have ended, bit for bit;
+        `epochs` counts from the beginning of that call and may be higher than it was. Nothing is changed where the
+        file does not fit (ValueError that says what differs) or cannot be read (OSError).
+
+        Ctrl-C ends the training after the step in progress and returns the history so far, `history.interrupted` set;
+        a second one does not wait and is raised. Raises FloatingPointError that names epoch and step where a loss is
+        not finite: the weights are those before that step. Raises ValueError for lengths that differ, labels out of
+        range, NaN or infinity among the inputs.
         """
         if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
             raise ValueError(f"fit: expected a number of epochs >= 0, got {epochs!r}")
@@ -71,50 +104,135 @@ class Trainer:
         held_out = None if validation is None else self._loader(validation, batch_size, "fit: validation")
         if held_out is not None:
             self._check(held_out, "fit: validation")
-        callbacks = tuple(callbacks)
-        first = len(self.history) + 1
-        progress = Progress(first + epochs - 1, verbose)
+        before, self._run = self._run, Run(len(self.history) + 1, loader, as_callbacks(callbacks))
+        if resume is not None:
+            try:
+                restore(self, resume)
+            except BaseException:
+                self._run = before
+                raise
+        self.resumed = resume is not None
         self.history.interrupted = False
-        try:
-            with _mode(self.model, training=True), Interrupt() as interrupt:
-                for epoch in range(first, first + epochs):
-                    start = time.perf_counter()
-                    row = {"epoch": epoch, "loss": self._epoch(loader, epoch, progress, interrupt)}
-                    if held_out is not None:
-                        row |= {f"val_{name}": value for name, value in self.evaluate(held_out).items()}
-                    row["seconds"] = time.perf_counter() - start
-                    self.history.append(row)
-                    progress.epoch(row)
-                    if any([callback(self, row) is True for callback in callbacks]):
-                        break
-        except KeyboardInterrupt:
-            self.history.interrupted = True
-        finally:
-            progress.close()
+        last = self._run.first + epochs - 1
+        with contextlib.ExitStack() as at_end:
+            progress = Progress(last, verbose)
+            at_end.callback(self._run.leave_data)
+            at_end.callback(progress.close)
+            at_end.enter_context(_mode(self.model, training=True))
+            interrupt = at_end.enter_context(Interrupt())
+            for callback in self._run.callbacks:
+                callback.on_fit_start(self)
+                at_end.callback(callback.on_fit_end, self)
+            at_end.callback(interrupt.hold)  # the callbacks' endings are not cut short
+            try:
+                self._epochs(loader, held_out, last, progress, interrupt)
+            except KeyboardInterrupt:
+                self.history.interrupted = True
+                if self._run.torn:
+                    raise
+            interrupt.hold()
+            if not self._run.uneven:
+                self._notify("on_stop")
+        self.history.interrupted |= interrupt.pending
         return self.history
 
-    def _epoch(self, loader: Loader, epoch: int, progress: Progress, interrupt: Interrupt) -> float:
-        """One pass over the data; the mean loss."""
-        model, optimizer, loss_of = self.model, self.optimizer, self.loss
-        total, samples, steps = 0.0, 0, len(loader)
-        for step, (x, y) in enumerate(loader, 1):
-            loss = loss_of(model(x), y)
+    def save_checkpoint(self, path: str | os.PathLike[str]) -> None:
+        """Write the whole state of the training to one file, for `fit(..., resume=path)`.
+
+        Model, optimizer, random numbers, position in the data and within the epoch, history, states of the callbacks.
+        Asked for by a callback it is written as soon as all callbacks have been called. OSError where the file cannot
+        be written, RuntimeError after an error in the middle of a step.
+        """
+        from ..io import save_checkpoint  # not needed for training
+
+        if self._asked is not None:
+            self._asked.append(path)
+            return
+        if self._run.torn:
+            raise RuntimeError("save_checkpoint: the training was ended by an error in the middle of a step")
+        save_checkpoint(path, state_of(self))
+
+    def _epochs(
+        self, loader: Loader, held_out: Loader | None, last: int, progress: Progress, interrupt: Interrupt
+    ) -> None:
+        run = self._run
+        for epoch in range(len(self.history) + 1, last + 1):
+            if run.stopped:
+                break
+            run.started = time.perf_counter()
+            batches = iter(loader)
+            self._steps(loader, batches, epoch, progress, interrupt)
+            row = {"epoch": epoch, "loss": run.total / run.samples if run.samples else math.nan}
+            if held_out is not None:
+                run.rng = random.get_rng_state()
+                row |= {f"val_{name}": value for name, value in self.evaluate(held_out).items()}
+            interrupt.hold()
+            run.rng = None
+            row["seconds"] = run.elapsed()
+            self.history.append(row)
+            next(batches, None)  # the loader now stands at the beginning of the next epoch
+            run.total, run.samples, run.seconds, run.started = 0.0, 0, 0.0, None
+            progress.epoch(row)
+            self._notify("on_epoch_end", row)
+            interrupt.release()
+
+    def _steps(
+        self, loader: Loader, batches: Iterator[Any], epoch: int, progress: Progress, interrupt: Interrupt
+    ) -> None:
+        """The rest of one pass over the data."""
+        run, steps = self._run, len(loader)
+        step = loader.state_dict()["batch"]
+        watched = any(type(c).on_step_end is not Callback.on_step_end for c in run.callbacks)
+        while step < steps:
+            interrupt.hold()
+            run.torn = True
+            group = [next(batches) for _ in range(min(self.accumulate, steps - step))]
+            result = self._step(group, epoch, step)
+            step += len(group)
+            run.torn = False
+            if watched:
+                self._notify("on_step_end", {"epoch": epoch, "step": step, "steps": steps, **result})
+            interrupt.release()
+            if progress.live:
+                progress.update(epoch, step, steps, run.total / run.samples)
+
+    def _step(self, group: list[tuple[Tensor, Tensor]], epoch: int, step: int) -> dict[str, Any]:
+        """One update of the weights by the mean gradient over a group of batches."""
+        run, total = self._run, 0.0
+        samples = sum([x.shape[0] for x, _ in group])
+        self.optimizer.zero_grad()
+        for x, y in group:
+            step += 1
+            loss = self.loss(self.model(x), y)
             value = loss.item()
             if not math.isfinite(value):
                 raise FloatingPointError(
                     f"the loss is {value} in epoch {epoch}, step {step}; the weights are those before this step"
                 )
-            optimizer.zero_grad()
-            loss.backward()
-            interrupt.updating = True
-            optimizer.step()
-            interrupt.updated()
-            count = x.shape[0]
-            total += value * count
-            samples += count
-            if progress.live:
-                progress.update(epoch, step, steps, total / samples)
-        return total / samples if samples else math.nan
+            size = x.shape[0]
+            loss.backward(None if size == samples else full_like(loss, size / samples))
+            total += value * size
+            run.total += value * size
+        result = {"loss": total / samples, "samples": samples}
+        if self.clip_grad_norm is not None:
+            parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
+            result["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm).item()
+        self.optimizer.step()
+        run.samples += samples
+        return result
+
+    def _notify(self, hook: str, *args: Any) -> None:
+        """Call all callbacks, then write the checkpoints that they asked for, so that each holds what all have done."""
+        self._asked, self._run.uneven = [], True
+        try:
+            for callback in self._run.callbacks:
+                if getattr(callback, hook)(self, *args) is True and hook == "on_epoch_end":
+                    self._run.stopped = True
+        finally:
+            asked, self._asked = self._asked, None
+        self._run.uneven = False
+        for path in dict.fromkeys(asked):
+            self.save_checkpoint(path)
 
     def evaluate(self, data: Data, batch_size: int | None = None) -> dict[str, float]:
         """{"loss": …} over `data` in evaluation mode, and "accuracy" where the targets are class indices."""
