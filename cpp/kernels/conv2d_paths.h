@@ -28,6 +28,21 @@ struct Correlation {
 template <class T>
 Status correlate(const Correlation<T>& s);
 
+// A layer of 3x3 taps, stride 1 and one group by Winograd's algorithm, float32; the error is up to twice that of a
+// direct sum, and a NaN spreads over its tile of 4 x 4 pixels.
+struct Winograd {
+  const float* x;  // (n, h, w, c); the first window begins `top` rows and `left` columns before
+  int64_t n, h, w, c, top, left;
+  const float* weight;  // (o, 3, 3, c), or where `turned` (c, 3, 3, o) with the taps in reverse
+  bool turned;
+  float* y;  // (n, oh, ow, o)
+  int64_t oh, ow, o;
+  const float* bias;  // null or o
+  Activation activation;
+};
+Status winograd(const Winograd& s);
+bool winograd_pays(int64_t c, int64_t o, int64_t oh, int64_t ow);
+
 template <class T>
 Status weight_gradient(const Conv2dWeight& p);
 
@@ -42,6 +57,11 @@ PYNN_INLINE double conv_cost(const ConvShape& s) {
 PYNN_INLINE bool pointwise(const ConvShape& s) {
   return s.kh == 1 && s.kw == 1 && s.stride_h == 1 && s.stride_w == 1 && s.groups == 1 && s.top == 0 && s.left == 0 &&
          s.oh == s.h && s.ow == s.w;
+}
+
+PYNN_INLINE bool three_by_three(const ConvShape& s) {
+  return s.dtype == DType::float32 && s.kh == 3 && s.kw == 3 && s.stride_h == 1 && s.stride_w == 1 &&
+         s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1;
 }
 
 // The output pixels that share a vector where there are few channels: `pixels` neighbours act as one pixel with
