@@ -13,6 +13,7 @@
   X(loss, LossKernels)               \
   X(optimizer, OptimizerKernels)     \
   X(peak, PeakKernels)               \
+  X(pool2d, Pool2dKernels)           \
   X(random, RandomKernels)           \
   X(reduce, ReduceKernels)           \
   X(softmax, SoftmaxKernels)

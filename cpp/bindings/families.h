@@ -15,6 +15,7 @@ void bind_linear(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_peak(py::module_& m);
+void bind_pool2d(py::module_& m);
 void bind_program(py::module_& m);
 void bind_random(py::module_& m);
 void bind_reduce(py::module_& m);

@@ -21,6 +21,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_loss(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
+  pynn::bind_pool2d(m);
   pynn::bind_program(m);
   pynn::bind_random(m);
   pynn::bind_reduce(m);

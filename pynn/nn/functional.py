@@ -1,6 +1,12 @@
 """The ops under the names that `torch.nn.functional` gives them; `half_sse_loss` is an addition."""
 
 from ..ops import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
     binary_cross_entropy,
     binary_cross_entropy_with_logits,
     conv1d,
@@ -12,6 +18,10 @@ from ..ops import (
     l1_loss,
     linear,
     log_softmax,
+    max_pool1d,
+    max_pool2d,
+    max_unpool1d,
+    max_unpool2d,
     mse_loss,
     nll_loss,
     relu,
@@ -21,6 +31,12 @@ from ..ops import (
 )
 
 __all__ = [
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
+    "avg_pool1d",
+    "avg_pool2d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "conv1d",
@@ -32,6 +48,10 @@ __all__ = [
     "l1_loss",
     "linear",
     "log_softmax",
+    "max_pool1d",
+    "max_pool2d",
+    "max_unpool1d",
+    "max_unpool2d",
     "mse_loss",
     "nll_loss",
     "relu",
