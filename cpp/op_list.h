@@ -7,6 +7,7 @@
   X(activation, ActivationKernels)   \
   X(conv2d, Conv2dKernels)           \
   X(copy, CopyKernels)               \
+  X(dropout, DropoutKernels)         \
   X(elementwise, ElementwiseKernels) \
   X(gather, GatherKernels)           \
   X(gemm, GemmKernels)               \

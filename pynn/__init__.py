@@ -19,7 +19,7 @@ from . import autograd, data, kernels, models, nn, ops, optim, random, train
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .ops import *  # noqa: F403 - every op is public under its own name
-from .random import initial_seed, manual_seed, rand, randint, randn, randperm
+from .random import get_rng_state, initial_seed, manual_seed, rand, randint, randn, randperm, set_rng_state
 from .runtime import get_num_threads, info, memory_stats, release_memory, set_num_threads, threads
 from .tensor import (
     Tensor,
@@ -63,6 +63,7 @@ __all__ = [
     "full",
     "full_like",
     "get_num_threads",
+    "get_rng_state",
     "info",
     "initial_seed",
     "int32",
@@ -87,6 +88,7 @@ __all__ = [
     "release_memory",
     "set_grad_enabled",
     "set_num_threads",
+    "set_rng_state",
     "tensor",
     "threads",
     "train",

@@ -6,7 +6,7 @@ from __future__ import annotations
 import collections.abc
 import numpy
 import typing
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -140,6 +140,12 @@ def cross_entropy_backward(arg0: Array, arg1: Array, arg2: Array | None, arg3: A
 def div(input: Array | float, other: Array | float, alpha: typing.Any = 1) -> Array:
     ...
 def div_(input: Array, other: Array | float, alpha: typing.Any = 1) -> None:
+    ...
+def dropout(arg0: Array, arg1: float, arg2: Array) -> tuple[Array, Array]:
+    """
+    The output, and the mask that the gradient needs.
+    """
+def dropout_backward(arg0: Array, arg1: Array, arg2: float) -> Array:
     ...
 def element_loss(arg0: str, arg1: Array, arg2: Array, arg3: Array | None, arg4: Array | None, arg5: str) -> Array:
     ...

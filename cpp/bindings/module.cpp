@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_activation(m);
   pynn::bind_conv2d(m);
   pynn::bind_dlpack(m);
+  pynn::bind_dropout(m);
   pynn::bind_elementwise(m);
   pynn::bind_gather(m);
   pynn::bind_gemm(m);

@@ -2,6 +2,7 @@
 
 from .activation import relu, sigmoid, step, tanh
 from .conv2d import conv1d, conv2d, conv_transpose1d, conv_transpose2d, convolve
+from .dropout import dropout
 from .elementwise import (
     abs,
     add,
@@ -76,6 +77,7 @@ __all__ = [
     "convolve",
     "cross_entropy",
     "div",
+    "dropout",
     "eq",
     "exp",
     "expand",
