@@ -28,32 +28,31 @@ PYNN_INLINE void with_taps(Taps taps, const F& f) {
   }
 }
 
-// f(taps, x, y, room, divisor) for every output pixel: offsets of its first tap and of itself, and the elements from
-// either to the end of the row.
+// f(taps, x, y, n, divisor) for the vectors of every output pixel, n elements from x and y on.
 template <class T, class F>
 PYNN_INLINE void for_pixels(const PoolShape& s, bool count_padding, const F& f) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
   const double cost = pool_row_cost<T>(s, columns.out, rows.kernel * columns.kernel);
   parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
     for (int64_t row = begin; row < end; row++) {
-      const int64_t i = row % rows.out;
-      const Window down = window(rows, i);
+      const Window down = window(rows, row % rows.out);
       const int64_t first = row / rows.out * rows.in + down.at + down.first * rows.dilation;
       const int64_t height = divisor(rows, down, count_padding);
-      for (int64_t j = 0; j < columns.out; j++) {
-        const Window across = window(columns, j);
-        const int64_t column = across.at + across.first * columns.dilation;
-        const int64_t last = column + (across.count - 1) * columns.dilation;
+      for_spans<T>(columns, s.c, columns.in, count_padding, [&](const Span& span) PYNN_LAMBDA {
         const Taps taps = {down.count,
-                           across.count,
+                           span.count,
                            rows.dilation * columns.in * s.c,
                            columns.dilation * s.c,
-                           down.first * columns.kernel + across.first,
+                           down.first * columns.kernel + span.first,
                            columns.kernel};
-        const int64_t room = min_of(columns.in - last, columns.out - j) * s.c;
-        f(taps, (first * columns.in + column) * s.c, (row * columns.out + j) * s.c, room,
-          height * divisor(columns, across, count_padding));
-      }
+        const int64_t x = (first * columns.in + span.column) * s.c, y = (row * columns.out + span.j) * s.c;
+        with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
+          for (int64_t k = 0; k < span.pixels; k++)
+            for_channels<T>(s.c, span.room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
+              f(t, x + k * columns.stride * s.c + channel, y + k * s.c + channel, n, height * span.divisor);
+            });
+        });
+      });
     }
   });
 }
@@ -79,14 +78,9 @@ void max_as(const MaxPool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   I* index = static_cast<I*>(p.index);
-  for_pixels<T>(p.shape, false,
-                [=, c = p.shape.c](const Taps& taps, int64_t in, int64_t out, int64_t room, int64_t) PYNN_LAMBDA {
-                  with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
-                    for_channels<T>(c, room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
-                      largest(t, x + in + channel, y + out + channel, indexed ? index + out + channel : nullptr, n);
-                    });
-                  });
-                });
+  for_pixels<T>(p.shape, false, [=](const Taps& taps, int64_t in, int64_t out, int n, int64_t) PYNN_LAMBDA {
+    largest(taps, x + in, y + out, indexed ? index + out : nullptr, n);
+  });
 }
 
 template <class T>
@@ -123,18 +117,13 @@ template <class T>
 Status average_as(const AveragePool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
+  const int64_t given = p.divisor;
   for_pixels<T>(p.shape, p.count_padding,
-                [=, c = p.shape.c, given = p.divisor](const Taps& taps, int64_t in, int64_t out, int64_t room,
-                                                      int64_t count) PYNN_LAMBDA {
+                [=](const Taps& taps, int64_t in, int64_t out, int n, int64_t count) PYNN_LAMBDA {
                   const int64_t divisor = given ? given : count;
                   const bool exact = divisor > 0 && (divisor & (divisor - 1)) == 0;  // and a division takes its time
-                  const T inverse = T(1) / T(divisor);
-                  with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
-                    for_channels<T>(c, room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
-                      const Vec<T> total = sum(t, x + in + channel, n);
-                      store_some(y + out + channel, exact ? total * inverse : total / T(divisor), n);
-                    });
-                  });
+                  const Vec<T> total = sum(taps, x + in, n);
+                  store_some(y + out, exact ? total * (T(1) / T(divisor)) : total / T(divisor), n);
                 });
   return Status::ok;
 }

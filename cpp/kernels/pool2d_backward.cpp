@@ -19,22 +19,30 @@ PYNN_INLINE Range covering(const PoolAxis& axis, int64_t at) {
   return {from < reach ? 0 : ceil_div(from - reach, axis.stride), min_of(axis.out, from / axis.stride + 1)};
 }
 
-// The gradient that reaches one row: the windows' elements with the numbers `number` and on are in it.
+// What an output row sends to a row of the input.
 struct Row {
-  int64_t number;
-  int64_t window;  // of rows
   int64_t out;     // offset of its pixels
+  int64_t number;  // of the first element of a window in the row of the input
+  int64_t window;  // of rows
 };
 
-// pixel(row, window, j, room, store) for every window of a row of the input, from left to right. store(place, first,
-// value, n) keeps or adds what goes to an element.
-template <class T, class Pixel>
-PYNN_INLINE void for_input_rows(const PoolShape& s, T* dx, const Pixel& pixel) {
+// span(row, span, to, put) for every span of the output rows that see a row of the input: `to` is the place of its
+// first pixel's first element, put(place, value, first, n) stores or adds what goes to an element.
+template <class T, class F>
+PYNN_INLINE void for_input_rows(const PoolShape& s, bool count_padding, T* dx, const F& f) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
   const bool once = disjoint(columns) && disjoint(rows);
   const int64_t size = columns.in * s.c;
   const Window last = window(columns, columns.out - 1);
   const int64_t width = once ? last.at + last.first + last.count : columns.in;
+  const auto store = [](T* place, Vec<T> value, int, int n) PYNN_LAMBDA { store_some(place, value, n); };
+  const auto add = [c = s.c](T* place, Vec<T> value, int first, int n) PYNN_LAMBDA {
+    if (first > 0 || c < lanes<T>) {  // what belongs to other pixels, or is added already, takes a zero
+      const auto lane = lane_numbers<T>();
+      value = (lane >= T(first)) & (lane < T(c)) ? value : Vec<T>{};
+    }
+    store_some(place, load_some(place, n) + value, n);
+  };
   const double cost = pool_row_cost<T>(s, columns.out, 2 * columns.kernel);
   parallel_ranges(s.n * rows.in, 1, cost, [&](int64_t begin, int64_t end) {
     for (int64_t r = begin; r < end; r++) {
@@ -46,24 +54,10 @@ PYNN_INLINE void for_input_rows(const PoolShape& s, T* dx, const Pixel& pixel) {
       for (int64_t i = range.begin; i < range.end; i++) {
         const int64_t distance = at - window(rows, i).at;
         if (distance % rows.dilation) continue;
-        const Row row = {distance / rows.dilation * columns.kernel, i, (image * rows.out + i) * columns.out * s.c};
-        for (int64_t j = 0; j < columns.out; j++) {
-          const Window across = window(columns, j);
-          const int64_t column = across.at + across.first * columns.dilation;
-          const int64_t end_column = column + (across.count - 1) * columns.dilation;
-          const int64_t room = min_of(width - end_column, columns.out - j) * s.c;
-          if (once)
-            pixel(row, across, j, room, to + column * s.c,
-                  [](T* place, Vec<T> value, int, int n) PYNN_LAMBDA { store_some(place, value, n); });
-          else
-            pixel(row, across, j, room, to + column * s.c, [&](T* place, Vec<T> value, int first, int n) PYNN_LAMBDA {
-              if (first > 0 || s.c < lanes<T>) {  // what belongs to other pixels, or is added already, takes a zero
-                const auto lane = lane_numbers<T>();
-                value = (lane >= T(first)) & (lane < T(s.c)) ? value : Vec<T>{};
-              }
-              store_some(place, load_some(place, n) + value, n);
-            });
-        }
+        const Row row = {(image * rows.out + i) * columns.out * s.c, distance / rows.dilation * columns.kernel, i};
+        for_spans<T>(columns, s.c, width, count_padding, [&](const Span& span) PYNN_LAMBDA {
+          once ? f(row, span, to + span.column * s.c, store) : f(row, span, to + span.column * s.c, add);
+        });
       }
     }
   });
@@ -74,20 +68,20 @@ Status max_as(const MaxPool2dBackward& p) {
   using Int = typename IntOf<T>::type;
   const T* dy = static_cast<const T*>(p.dy);
   const I* index = static_cast<const I*>(p.index);
-  const int64_t c = p.shape.c, step = p.shape.columns.dilation * c;
-  for_input_rows<T>(p.shape, static_cast<T*>(p.dx),
-                    [=](const Row& row, const Window& across, int64_t j, int64_t room, T* to, const auto& put)
-                        PYNN_LAMBDA {
-                          const int64_t from = row.out + j * c;
-                          for_channels<T>(c, room, [&](int64_t channel, int n, int first) PYNN_LAMBDA {
-                            const Vec<T> grad = load_some(dy + from + channel, n);
-                            const I* numbers = index + from + channel;
-                            const VecInt<T> number = n == lanes<T> ? load_index<T>(numbers) : load_index<T>(numbers, n);
-                            for (int64_t k = 0; k < across.count; k++)
-                              put(to + k * step + channel,
-                                  number == broadcast(Int(row.number + across.first + k)) ? grad : Vec<T>{}, first, n);
-                          });
-                        });
+  const int64_t c = p.shape.c, step = p.shape.columns.dilation * c, stride = p.shape.columns.stride * c;
+  const auto send = [=](const Row& row, const Span& span, T* to, const auto& put) PYNN_LAMBDA {
+    const int64_t from = row.out + span.j * c;
+    for (int64_t k = 0; k < span.pixels; k++)
+      for_channels<T>(c, span.room, [&](int64_t channel, int n, int first) PYNN_LAMBDA {
+        const int64_t pixel = from + k * c + channel;
+        const Vec<T> grad = load_some(dy + pixel, n);
+        const VecInt<T> number = n == lanes<T> ? load_index<T>(index + pixel) : load_index<T>(index + pixel, n);
+        for (int64_t t = 0; t < span.count; t++)
+          put(to + k * stride + t * step + channel,
+              number == broadcast(Int(row.number + span.first + t)) ? grad : Vec<T>{}, first, n);
+      });
+  };
+  for_input_rows<T>(p.shape, false, static_cast<T*>(p.dx), send);
   return Status::ok;
 }
 
@@ -95,18 +89,18 @@ template <class T>
 Status average_as(const AveragePool2dBackward& p) {
   const PoolShape& s = p.shape;
   const T* dy = static_cast<const T*>(p.dy);
-  for_input_rows<T>(s, static_cast<T*>(p.dx),
-                    [=](const Row& row, const Window& across, int64_t j, int64_t room, T* to, const auto& put)
-                        PYNN_LAMBDA {
-                          const int64_t height = divisor(s.rows, window(s.rows, row.window), p.count_padding);
-                          const int64_t count = height * divisor(s.columns, across, p.count_padding);
-                          const T inverse = T(1) / T(p.divisor ? p.divisor : count);
-                          for_channels<T>(s.c, room, [&](int64_t channel, int n, int first) PYNN_LAMBDA {
-                            const Vec<T> share = load_some(dy + row.out + j * s.c + channel, n) * inverse;
-                            for (int64_t k = 0; k < across.count; k++)
-                              put(to + k * s.columns.dilation * s.c + channel, share, first, n);
-                          });
-                        });
+  const int64_t c = s.c, step = s.columns.dilation * c, stride = s.columns.stride * c;
+  const auto send = [=](const Row& row, const Span& span, T* to, const auto& put) PYNN_LAMBDA {
+    const int64_t height = divisor(s.rows, window(s.rows, row.window), p.count_padding);
+    const T inverse = T(1) / T(p.divisor ? p.divisor : height * span.divisor);
+    const int64_t from = row.out + span.j * c;
+    for (int64_t k = 0; k < span.pixels; k++)
+      for_channels<T>(c, span.room, [&](int64_t channel, int n, int first) PYNN_LAMBDA {
+        const Vec<T> share = load_some(dy + from + k * c + channel, n) * inverse;
+        for (int64_t t = 0; t < span.count; t++) put(to + k * stride + t * step + channel, share, first, n);
+      });
+  };
+  for_input_rows<T>(s, p.count_padding, static_cast<T*>(p.dx), send);
   return Status::ok;
 }
 

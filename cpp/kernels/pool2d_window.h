@@ -35,16 +35,43 @@ PYNN_INLINE bool disjoint(const PoolAxis& axis) {
   return !axis.adaptive && axis.stride == axis.kernel && axis.dilation == 1;
 }
 
+// Neighbouring pixels of an output row whose windows have as many elements in a row of the input.
+struct Span {
+  int64_t j, pixels;      // the first of them, how many
+  int64_t column, count;  // of the first: the place of its first element inside, how many are inside
+  int64_t first;          // the number of that element in its window
+  int64_t divisor;        // of an average
+  int64_t room;           // elements of an array from any of these pixels to the end of its row, at least
+};
+
+// f(span) over an output row, from left to right. `width`: the columns of the input that may be touched.
+template <class T, class F>
+PYNN_INLINE void for_spans(const PoolAxis& axis, int64_t c, int64_t width, bool count_padding, const F& f) {
+  // Inside, windows are whole, and a vector that starts at any of their elements ends in the row.
+  const int64_t needed = ceil_div(lanes<T>, c), reach = (axis.kernel - 1) * axis.dilation;
+  const int64_t furthest = width - needed - reach + axis.padding;
+  const int64_t begin = ceil_div(axis.padding, axis.stride);
+  const int64_t end = axis.adaptive || furthest < 0 ? 0 : min_of(axis.out - needed, furthest / axis.stride) + 1;
+  for (int64_t j = 0, pixels; j < axis.out; j += pixels) {
+    const Window w = window(axis, j);
+    const int64_t column = w.at + w.first * axis.dilation, last = column + (w.count - 1) * axis.dilation;
+    const bool inside = j >= begin && j < end;
+    pixels = inside ? end - j : 1;
+    const int64_t room = inside ? lanes<T> : min_of(width - last, axis.out - j) * c;
+    f(Span{j, pixels, column, w.count, w.first, divisor(axis, w, count_padding), room});
+  }
+}
+
 // body(channel, n, first) for vectors that start at `channel` and touch the n elements from there. Where a pixel has a
 // vector's worth of channels, all are full, and the last one meets the one before: its lanes before `first` are done
 // already. Where it has fewer, a vector runs on into the pixels to the right, which are computed later and write over
-// it; `room` is the number of elements from this pixel to the end of its row. n is a constant where it is all lanes.
+// it, as far as there is room. n is a constant where it is all lanes.
 template <class T, class Body>
 PYNN_INLINE void for_channels(int64_t c, int64_t room, const Body& body) {
   constexpr int64_t L = lanes<T>;
-  if (room < L) return body(int64_t(0), int(room), 0);
+  if (c < L) return room < L ? body(int64_t(0), int(room), 0) : body(int64_t(0), int(L), 0);
   for (int64_t channel = 0; channel < c; channel += L) {
-    const int64_t at = max_of(0, min_of(channel, c - L));
+    const int64_t at = min_of(channel, c - L);
     body(at, int(L), int(channel - at));
   }
 }
