@@ -21,8 +21,21 @@ PYNN_INLINE VecInt<T> load_index(const I* p) {
   }
   return __builtin_convertvector(few, VecInt<T>);
 }
+// Numbers that fit into I.
 template <class T, class I>
 PYNN_INLINE void store_index(I* p, VecInt<T> v) {
+  if constexpr (sizeof(I) == 1 && sizeof(T) == 4) {
+#if defined(__AVX2__) && !defined(__AVX512F__)
+    const __m128i words = _mm_packus_epi32(_mm256_castsi256_si128((__m256i)v), _mm256_extracti128_si256((__m256i)v, 1));
+    _mm_storel_epi64((__m128i*)p, _mm_packus_epi16(words, words));
+    return;
+#elif defined(__SSE4_1__) && !defined(__AVX2__)
+    const __m128i words = _mm_packus_epi32((__m128i)v, (__m128i)v);
+    const int bytes = _mm_cvtsi128_si32(_mm_packus_epi16(words, words));
+    __builtin_memcpy(p, &bytes, sizeof bytes);
+    return;
+#endif
+  }
   typedef I Few __attribute__((vector_size(lanes<T> * sizeof(I))));
   const Few few = __builtin_convertvector(v, Few);
   __builtin_memcpy(p, &few, sizeof few);
