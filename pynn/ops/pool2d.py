@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from operator import index
 from typing import Any
 
@@ -149,7 +150,8 @@ def _result(y: Tensor, single: bool, axes: int) -> Tensor:
     return squeeze(y, 0) if single else y
 
 
-def _windows(
+@lru_cache(256)  # half of the time of a small layer
+def _cached_windows(
     size: Pair, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, axes: int, op: str
 ) -> Geometry:
     kernel = _pair(kernel_size, axes, op, "kernel_size", 1)
@@ -168,6 +170,13 @@ def _windows(
             windows -= 1
         out.append(windows)
     return kernel, steps, pads, spread, (out[0], out[1]), False
+
+
+def _windows(*arguments: Any) -> Geometry:
+    try:
+        return _cached_windows(*arguments)
+    except TypeError:  # a list is no key
+        return _cached_windows.__wrapped__(*arguments)
 
 
 def _adaptive_windows(size: Pair, output_size: Any, axes: int, op: str) -> Geometry:
