@@ -22,6 +22,7 @@ FAMILIES = {
     "elementwise": "elementwise",
     "loss": "loss",
     "optimizer": "optimizer",
+    "pool2d": "pool2d",
     "random": "random",
     "training": "training",
     "scaling": "scaling",

@@ -7,12 +7,14 @@
   X(activation, ActivationKernels)   \
   X(conv2d, Conv2dKernels)           \
   X(copy, CopyKernels)               \
+  X(dropout, DropoutKernels)         \
   X(elementwise, ElementwiseKernels) \
   X(gather, GatherKernels)           \
   X(gemm, GemmKernels)               \
   X(loss, LossKernels)               \
   X(optimizer, OptimizerKernels)     \
   X(peak, PeakKernels)               \
+  X(pool2d, Pool2dKernels)           \
   X(random, RandomKernels)           \
   X(reduce, ReduceKernels)           \
   X(softmax, SoftmaxKernels)

@@ -69,11 +69,28 @@ class Generator:
 
 
 default_generator = Generator()
+dropout_generator = Generator(stream=1)  # its own, so that a model with dropout draws the same weights and batches
 
 
 def manual_seed(seed: int) -> Generator:
-    """Seed the generator that is used where none is given, and return it."""
+    """Seed the generator that is used where none is given, and return it; also that of dropout."""
+    dropout_generator.manual_seed(seed)
     return default_generator.manual_seed(seed)
+
+
+def get_rng_state() -> np.ndarray:
+    """(seed, stream, offset) of the default generator and of dropout's: shape (2, 3), uint64."""
+    return np.array([g.get_state() for g in (default_generator, dropout_generator)], np.uint64)
+
+
+def set_rng_state(new_state: Any) -> None:
+    """Go on from what `get_rng_state` gave, as an array or as lists. ValueError or TypeError for anything else."""
+    rows = np.asarray(new_state)
+    if rows.shape != (2, 3):
+        raise ValueError(f"set_rng_state: expected a state of shape (2, 3), got {rows.shape}")
+    states = [Generator(*row).get_state() for row in rows.tolist()]  # both are checked before one is changed
+    for generator, state in zip((default_generator, dropout_generator), states, strict=True):
+        generator.set_state(state)
 
 
 def initial_seed() -> int:

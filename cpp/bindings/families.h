@@ -8,6 +8,7 @@ void bind_activation(py::module_& m);
 void bind_array(py::module_& m);
 void bind_conv2d(py::module_& m);
 void bind_dlpack(py::module_& m);
+void bind_dropout(py::module_& m);
 void bind_elementwise(py::module_& m);
 void bind_gather(py::module_& m);
 void bind_gemm(py::module_& m);
@@ -15,6 +16,7 @@ void bind_linear(py::module_& m);
 void bind_loss(py::module_& m);
 void bind_optimizer(py::module_& m);
 void bind_peak(py::module_& m);
+void bind_pool2d(py::module_& m);
 void bind_program(py::module_& m);
 void bind_random(py::module_& m);
 void bind_reduce(py::module_& m);
@@ -29,6 +31,7 @@ void add_in_place(const ArrayRef& y, const ArrayRef& x);
 ArrayRef as_array(py::handle object);  // of a tensor, or of what pynn.as_tensor makes of anything else
 ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, const std::string& activation,
               const OptionalArray& out, bool accumulate, bool transpose_a, bool transpose_b, const std::string& op);
+int64_t* random_state(const ArrayRef& state, const char* op);  // checked, and about to be changed
 ArrayRef sum(const ArrayRef& x, int axis);
 
 }  // namespace pynn

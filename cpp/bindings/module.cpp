@@ -14,6 +14,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_activation(m);
   pynn::bind_conv2d(m);
   pynn::bind_dlpack(m);
+  pynn::bind_dropout(m);
   pynn::bind_elementwise(m);
   pynn::bind_gather(m);
   pynn::bind_gemm(m);
@@ -21,6 +22,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_loss(m);
   pynn::bind_optimizer(m);
   pynn::bind_peak(m);
+  pynn::bind_pool2d(m);
   pynn::bind_program(m);
   pynn::bind_random(m);
   pynn::bind_reduce(m);

@@ -10,17 +10,18 @@
 #include "dispatch.h"
 
 namespace pynn {
-namespace {
 
-constexpr double kFloatCost = 0.6, kDoubleCost = 20, kIntegerCost = 1, kSwapCost = 2;  // ns an element
-
-int64_t* checked_state(const ArrayRef& state, const char* op) {
+int64_t* random_state(const ArrayRef& state, const char* op) {
   if (state->dtype != DType::int64 || state->size != RandomState::size || !state->contiguous)
     fail(std::string(op) + ": expected a state of 3 int64 in C order, got " + shape_string(*state) + " of " +
          dtype_name(state->dtype));
   mark_written(*state);
   return state->as<int64_t>();
 }
+
+namespace {
+
+constexpr double kFloatCost = 0.6, kDoubleCost = 20, kIntegerCost = 1, kSwapCost = 2;  // ns an element
 
 // Elements are numbered in C order, so that the memory order of a weight does not change its values.
 void fill(const ArrayRef& given, const ArrayRef& state, Distribution distribution, double low, double high,
@@ -29,7 +30,7 @@ void fill(const ArrayRef& given, const ArrayRef& state, Distribution distributio
   check_one_place_each(*given, "random");
   mark_written(*given);
   const ArrayRef y = given->contiguous ? given : new_like(*given);
-  RandomFill params{distribution, y->dtype, y->size, low, high, lower, upper, checked_state(state, "random"), y->data};
+  RandomFill params{distribution, y->dtype, y->size, low, high, lower, upper, random_state(state, "random"), y->data};
   run(kernels().random.fill, params, (y->dtype == DType::float32 ? kFloatCost : kDoubleCost) * double(y->size));
   if (y.get() != given.get()) copy_into(*y, *given);
 }
@@ -69,8 +70,7 @@ ArrayRef integers(const std::vector<int64_t>& shape, const ArrayRef& state, int6
   if (shape.size() > size_t(kMaxDims))
     fail("randint: expected at most 8 dimensions, got " + std::to_string(shape.size()));
   ArrayRef y = new_array(DType::int64, shape.data(), int(shape.size()));
-  RandomIntegers params{y->size, low, uint64_t(high) - uint64_t(low), checked_state(state, "randint"),
-                        y->as<int64_t>()};
+  RandomIntegers params{y->size, low, uint64_t(high) - uint64_t(low), random_state(state, "randint"), y->as<int64_t>()};
   run(kernels().random.integers, params, kIntegerCost * double(y->size));
   return y;
 }
@@ -78,7 +78,7 @@ ArrayRef integers(const std::vector<int64_t>& shape, const ArrayRef& state, int6
 ArrayRef permutation(int64_t n, const ArrayRef& state) {
   if (n < 0) fail("randperm: expected n >= 0, got " + std::to_string(n));
   ArrayRef y = new_array(DType::int64, {n});
-  RandomPermutation params{n, checked_state(state, "randperm"), y->as<int64_t>()};
+  RandomPermutation params{n, random_state(state, "randperm"), y->as<int64_t>()};
   run(kernels().random.permutation, params, kSwapCost * double(n));
   return y;
 }

@@ -1,32 +1,16 @@
 // Uniform, normal, truncated normal and Bernoulli numbers, integers and permutations from Philox counters.
 #include "ops/random.h"
 
+#include "kernels/random_stream.h"
 #include "simd/normal.h"
 #include "simd/parallel.h"
-#include "simd/philox.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
 
 // Nanoseconds an element on one core at AVX-512.
 constexpr double kUniformCost = 0.3, kNormalCost = 0.6, kDoubleCost = 20, kIntegerCost = 1;
-constexpr int kCounters = 16;  // a block
-constexpr int kVectors = kCounters / lanes<uint32_t>;
 constexpr int64_t kGrain = 64;  // blocks a task
-
-struct Stream {
-  uint64_t seed, stream, block;
-};
-
-// Takes `blocks` from the state, in one step, so that threads may share it.
-Stream take(int64_t* state, int64_t blocks) {
-  const int64_t first = __atomic_fetch_add(&state[RandomState::block], blocks, __ATOMIC_RELAXED);
-  return {uint64_t(state[RandomState::seed]), uint64_t(state[RandomState::stream]), uint64_t(first)};
-}
-
-PYNN_INLINE void draw(const Stream& s, int64_t block, int v, Words (&words)[4]) {
-  philox(s.seed, s.stream, (s.block + uint64_t(block)) * kCounters + uint64_t(v * lanes<uint32_t>), words);
-}
 
 // produce(block, out) writes the `size` elements of a block; the last one goes through a buffer where y ends in it.
 template <int size, class T, class Produce>
@@ -45,8 +29,6 @@ PYNN_INLINE void for_blocks(T* y, int64_t n, double ns_per_element, const Produc
   });
 }
 
-// 24 bits on [0, 1). Signed conversions: AVX2 has no others.
-PYNN_INLINE Vec<float> unit(Words w) { return __builtin_convertvector((VecInt<float>)(w >> 8), Vec<float>) * 0x1p-24f; }
 PYNN_INLINE Vec<float> words_to_float(Words w) { return __builtin_convertvector((VecInt<float>)w, Vec<float>); }
 
 // f(words, y) turns the four words of the counters in one vector into four vectors, at y, y + 16, y + 32, y + 48.

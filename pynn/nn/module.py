@@ -278,7 +278,10 @@ def _name_layer(error: Exception, module: Module) -> None:
     located = getattr(error, "_pynn_layer", None)
     if located is None:
         kind, path = type(module).__name__, ""
-        text = str(error.args[0] if error.args else "").removeprefix(f"{kind.lower()}: ")
+        text = str(error.args[0] if error.args else "")
+        op, colon, rest = text.partition(": ")
+        if colon and op.replace("_", "") == kind.lower():  # MaxPool2d: max_pool2d: …
+            text = rest
     else:
         kind, path, text, inner = located
         name = next((key for key, child in module.named_children() if child is inner), None)

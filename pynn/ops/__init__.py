@@ -2,6 +2,7 @@
 
 from .activation import relu, sigmoid, step, tanh
 from .conv2d import conv1d, conv2d, conv_transpose1d, conv_transpose2d, convolve
+from .dropout import dropout
 from .elementwise import (
     abs,
     add,
@@ -35,17 +36,35 @@ from .loss import (
     mse_loss,
     nll_loss,
 )
+from .pool2d import (
+    adaptive_avg_pool1d,
+    adaptive_avg_pool2d,
+    adaptive_max_pool1d,
+    adaptive_max_pool2d,
+    avg_pool1d,
+    avg_pool2d,
+    max_pool1d,
+    max_pool2d,
+    max_unpool1d,
+    max_unpool2d,
+)
 from .reduce import amax, amin, argmax, argmin, max, mean, min, sum
 from .softmax import log_softmax, softmax
 from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
 __all__ = [
     "abs",
+    "adaptive_avg_pool1d",
+    "adaptive_avg_pool2d",
+    "adaptive_max_pool1d",
+    "adaptive_max_pool2d",
     "add",
     "amax",
     "amin",
     "argmax",
     "argmin",
+    "avg_pool1d",
+    "avg_pool2d",
     "binary_cross_entropy",
     "binary_cross_entropy_with_logits",
     "cast",
@@ -58,6 +77,7 @@ __all__ = [
     "convolve",
     "cross_entropy",
     "div",
+    "dropout",
     "eq",
     "exp",
     "expand",
@@ -75,6 +95,10 @@ __all__ = [
     "lt",
     "matmul",
     "max",
+    "max_pool1d",
+    "max_pool2d",
+    "max_unpool1d",
+    "max_unpool2d",
     "maximum",
     "mean",
     "min",
