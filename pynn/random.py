@@ -85,27 +85,21 @@ def get_rng_state() -> np.ndarray:
 
 def set_rng_state(new_state: Any) -> None:
     """Go on from what `get_rng_state` gave, as an array or as lists. ValueError or TypeError for anything else."""
-    rows = np.asarray(new_state)
+    for generator, state in zip((default_generator, dropout_generator), checked_rng_state(new_state), strict=True):
+        generator.set_state(state)
+
+
+def checked_rng_state(state: Any) -> list[tuple[int, int, int]]:
+    """What `set_rng_state` would set; its errors."""
+    rows = np.asarray(state)
     if rows.shape != (2, 3):
         raise ValueError(f"set_rng_state: expected a state of shape (2, 3), got {rows.shape}")
-    states = [Generator(*row).get_state() for row in rows.tolist()]  # both are checked before one is changed
-    for generator, state in zip((default_generator, dropout_generator), states, strict=True):
-        generator.set_state(state)
+    return [Generator(*row).get_state() for row in rows.tolist()]
 
 
 def initial_seed() -> int:
     """The seed of the default generator."""
     return default_generator.initial_seed()
-
-
-def get_rng_state() -> tuple[int, int, int]:
-    """Where the default generator stands: (seed, stream, offset)."""
-    return default_generator.get_state()
-
-
-def set_rng_state(new_state: Sequence[int]) -> None:
-    """Let the default generator go on from what `get_rng_state` gave; errors as for `Generator.set_state`."""
-    default_generator.set_state(new_state)
 
 
 def _fill(tensor: Tensor, what: str, kernel: Any, generator: Generator | None, *args: Any) -> Tensor:

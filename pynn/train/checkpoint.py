@@ -134,7 +134,7 @@ def state_of(trainer: Trainer) -> dict[str, Any]:
         **_options(trainer),
         "model": trainer.model.state_dict(),
         "optimizer_state": trainer.optimizer.state_dict(),
-        "rng": run.rng or random.get_rng_state(),
+        "rng": random.get_rng_state() if run.rng is None else run.rng,
         "history": list(trainer.history),
         "loader": run.position(),
         "first": run.first,
@@ -195,7 +195,7 @@ def _check(trainer: Trainer, state: Mapping[str, Any]) -> None:
         if state[name] != value:
             raise ValueError(f"expected {name} {value}, got {state[name]}")
     check_arrays("model", trainer.model.state_dict(), state["model"])
-    random.Generator().set_state(state["rng"])
+    random.checked_rng_state(state["rng"])
     if state["loader"] is not None:
         copy.copy(trainer._run.loader).load_state_dict(state["loader"])
     rows, columns = state["history"], ("epoch", "loss", "seconds")

@@ -69,7 +69,10 @@ def test_repr_and_arguments():
         (lambda: nn.Conv2d(1, 4, 3, padding_mode="reflect"), "Conv2d: expected padding_mode 'zeros', got 'reflect'"),
         (lambda: nn.Conv2d(1, 4, 3, activation="gelu"), "Conv2d: expected one of .* as activation, got 'gelu'"),
         (lambda: nn.Conv2d(3, 4, 3)(np.zeros((2, 1, 5, 5), np.float32)), "Conv2d: .*expected 3 input channels, got 1"),
-        (lambda: nn.Conv2d(3, 4, 7)(np.zeros((2, 3, 5, 5), np.float32)), "kernel is larger than the padded input"),
+        (
+            lambda: nn.Conv2d(3, 4, 7)(np.zeros((2, 3, 5, 5), np.float32)),
+            r"kernel \(7, 7\) is larger than the padded input",
+        ),
     ],
 )
 def test_wrong_arguments(make, message):

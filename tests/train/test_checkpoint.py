@@ -308,7 +308,7 @@ def everything(t):
         state,
         repr(optimizer["param_groups"]),
         rows(t),
-        pynn.get_rng_state(),
+        pynn.get_rng_state().tolist(),
     ]
 
 
