@@ -5,10 +5,10 @@
 
 namespace pynn::PYNN_ISA {
 
-// `x < 0 ? 0 : x` keeps NaN, which max(x, 0) would lose.
+// `x <= 0 ? 0 : x` keeps NaN, which max(x, 0) would lose, and makes -0 zero.
 template <class T>
 PYNN_INLINE Vec<T> relu(Vec<T> x) {
-  return x < T(0) ? Vec<T>{} : x;
+  return x <= T(0) ? Vec<T>{} : x;
 }
 
 template <Activation kind, class T>

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
 from ..tensor import Tensor
-from .activation import Activation
+from .activation import Activation, ReLU
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .linear import Linear
 from .module import Module
+from .pooling import MaxPool1d, MaxPool2d
 
 # Layers whose kernel applies an activation itself.
 _FUSING = (Linear, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d)
@@ -39,11 +40,17 @@ class _Ordered(Module):
         return iter(self._layers())
 
 
+def _commute(layer: Module, following: Module | None) -> bool:
+    """Whether the two may be called in the other order: ReLU keeps the order of numbers, so the largest stays it."""
+    return type(layer) is ReLU and type(following) in (MaxPool1d, MaxPool2d) and not following.return_indices
+
+
 class Sequential(_Ordered):
     """Modules called one after the other.
 
     `Sequential(a, b)` names them "0", "1"; `Sequential({"first": a, "second": b})` uses the given names. A Linear
-    or convolution layer followed by Sigmoid, Tanh or ReLU runs as one kernel, with the same bits as the two.
+    or convolution layer followed by Sigmoid, Tanh or ReLU runs as one kernel; a ReLU before max pooling runs after it,
+    where there is less to do. Both have the bits of the modules one by one.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -62,12 +69,19 @@ class Sequential(_Ordered):
         while i < len(layers):
             layer = layers[i]
             following = layers[i + 1] if i + 1 < len(layers) else None
-            if type(layer) in _FUSING and layer.activation == "none" and isinstance(following, Activation):
+            i += 2
+            if _commute(layer, following):
+                input = layer(following(input))
+            elif (
+                type(layer) in _FUSING
+                and layer.activation == "none"
+                and isinstance(following, Activation)
+                and not (i < len(layers) and _commute(following, layers[i]))
+            ):
                 input = layer(input, activation=following.kind)
-                i += 2
             else:
                 input = layer(input)
-                i += 1
+                i -= 1
         return input
 
     @overload

@@ -89,3 +89,19 @@ def test_weights_move_from_torch(name):
     x = np.random.default_rng(0).standard_normal((2, 4, 9, 8)[: 4 if name.endswith("2d") else 3]).astype(np.float32)
     with torch.no_grad():
         np.testing.assert_allclose(ours(x).detach().numpy(), theirs(torch.from_numpy(x)).numpy(), atol=1e-5)
+
+
+@pytest.mark.parametrize("pool", [nn.MaxPool2d(2), nn.MaxPool2d(3, 2, 1), nn.MaxPool2d(2, ceil_mode=True)])
+def test_relu_after_max_pooling_has_the_same_bits(pool):
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((2, 3, 9, 9)).astype(np.float32)
+    x[:, :, :3] = rng.choice(np.array([0.0, -0.0, -1.0, 1.0, np.nan, np.inf], np.float32), x[:, :, :3].shape)
+    results = []
+    for model in (nn.Sequential(nn.ReLU(), pool), lambda t: pool(nn.ReLU()(t))):
+        t = pynn.tensor(x, requires_grad=True)
+        y = model(t)
+        y.backward(pynn.tensor(np.arange(1, y.numel() + 1, dtype=np.float32).reshape(y.shape)))
+        results.append((y.detach().numpy(), t.grad.numpy()))
+    for a, b in zip(*results, strict=True):
+        np.testing.assert_array_equal(a, b)
+        assert (np.signbit(a) == np.signbit(b)).all()
