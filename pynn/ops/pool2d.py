@@ -179,7 +179,7 @@ def _windows(*arguments: Any) -> Geometry:
         return _cached_windows.__wrapped__(*arguments)
 
 
-def _adaptive_windows(size: Pair, output_size: Any, axes: int, op: str) -> Geometry:
+def _adaptive_windows(size: tuple[int, ...], output_size: Any, axes: int, op: str) -> Geometry:
     given = list(output_size) if isinstance(output_size, tuple | list) else [output_size] * axes
     sizes = size[2 - axes :]
     if len(given) == axes:
