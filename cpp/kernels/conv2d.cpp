@@ -217,14 +217,14 @@ Status data_as(const Conv2dData& p) {
 
 // Chosen by the shape of the layer: an image has the same bits alone and in any batch.
 bool uses_winograd(const ConvShape& s, bool strict, bool turned) {
-  if (strict || !three_by_three(s)) return false;
-  return turned ? winograd_pays(s.o, s.c, s.h, s.w) : winograd_pays(s.c, s.o, s.oh, s.ow);
+  if (strict || !winograd_applies(s)) return false;
+  return turned ? winograd_pays(s.kh, s.o, s.c, s.h, s.w) : winograd_pays(s.kh, s.c, s.o, s.oh, s.ow);
 }
 
 Status forward(const Conv2d& p) {
   const ConvShape& s = p.shape;
   if (uses_winograd(s, p.strict, false))
-    return winograd({static_cast<const float*>(p.x), s.n, s.h, s.w, s.c, s.top, s.left,
+    return winograd({s.kh, static_cast<const float*>(p.x), s.n, s.h, s.w, s.c, s.top, s.left,
                      static_cast<const float*>(p.weight), false, static_cast<float*>(p.y), s.oh, s.ow, s.o,
                      static_cast<const float*>(p.bias), p.activation});
   return p.shape.dtype == DType::float64 ? forward_as<double>(p) : forward_as<float>(p);
@@ -232,7 +232,7 @@ Status forward(const Conv2d& p) {
 Status data(const Conv2dData& p) {
   const ConvShape& s = p.shape;
   if (uses_winograd(s, p.strict, true))
-    return winograd({static_cast<const float*>(p.dy), s.n, s.oh, s.ow, s.o, 2 - s.top, 2 - s.left,
+    return winograd({s.kh, static_cast<const float*>(p.dy), s.n, s.oh, s.ow, s.o, s.kh - 1 - s.top, s.kw - 1 - s.left,
                      static_cast<const float*>(p.weight), true, static_cast<float*>(p.dx), s.h, s.w, s.c,
                      static_cast<const float*>(p.bias), p.activation});
   return s.dtype == DType::float64 ? data_as<double>(p) : data_as<float>(p);

@@ -61,14 +61,14 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
   const int64_t start = i * s.stride_h - s.top;  // the row of tap 0
   const int64_t first = max_of(0, min_of(s.kh, ceil_div(-start, s.dilation_h)));
   const int64_t last = max_of(first, min_of(s.kh, start < s.h ? (s.h - start - 1) / s.dilation_h + 1 : 0));
-  const int64_t columns = min_of(kTileColumns<T>, s.o - o), vectors = ceil_div(columns, L), width = vectors * L;
+  const int64_t columns = min_of(kTileColumns<T>, s.o - o), width = ceil_div(columns, L) * L;
   const T* panel = s.packed + g * s.group_size() + o * s.terms() + first * s.kw * s.c * width;
   const T* bias = s.bias ? s.bias + g * s.o + o : nullptr;
   const int64_t step = s.stride_w * s.channels;
   y += g * s.o + o;
 
   const auto run_tile = [&](int64_t j, int64_t rows, int64_t columns) PYNN_LAMBDA {
-    const auto tile = tiles(T{}).by_rows[rows][vectors];
+    const auto tile = tiles(T{}).by_rows[rows][ceil_div(columns, L)];
     const T* a = in.at(start + first * s.dilation_h) + j * step + g * s.c;
     T* c = y + j * plan.step;
     prefetch_tile(c, rows, plan.step);

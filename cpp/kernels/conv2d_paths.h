@@ -28,12 +28,13 @@ struct Correlation {
 template <class T>
 Status correlate(const Correlation<T>& s);
 
-// A layer of 3x3 taps, stride 1 and one group by Winograd's algorithm, float32; the error is up to twice that of a
-// direct sum, and a NaN spreads over its tile of 4 x 4 pixels.
+// A layer of 3 x 3 or 5 x 5 taps, stride 1 and one group by Winograd's algorithm, float32; the error is about twice
+// that of a direct sum, and a NaN spreads over its tile of 4 x 4 or 2 x 2 pixels.
 struct Winograd {
+  int64_t taps;    // 3 or 5
   const float* x;  // (n, h, w, c); the first window begins `top` rows and `left` columns before
   int64_t n, h, w, c, top, left;
-  const float* weight;  // (o, 3, 3, c), or where `turned` (c, 3, 3, o) with the taps in reverse
+  const float* weight;  // (o, taps, taps, c), or where `turned` (c, taps, taps, o) with the taps in reverse
   bool turned;
   float* y;  // (n, oh, ow, o)
   int64_t oh, ow, o;
@@ -41,7 +42,7 @@ struct Winograd {
   Activation activation;
 };
 Status winograd(const Winograd& s);
-bool winograd_pays(int64_t c, int64_t o, int64_t oh, int64_t ow);
+bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow);
 
 template <class T>
 Status weight_gradient(const Conv2dWeight& p);
@@ -59,8 +60,8 @@ PYNN_INLINE bool pointwise(const ConvShape& s) {
          s.oh == s.h && s.ow == s.w;
 }
 
-PYNN_INLINE bool three_by_three(const ConvShape& s) {
-  return s.dtype == DType::float32 && s.kh == 3 && s.kw == 3 && s.stride_h == 1 && s.stride_w == 1 &&
+PYNN_INLINE bool winograd_applies(const ConvShape& s) {
+  return s.dtype == DType::float32 && (s.kh == 3 || s.kh == 5) && s.kw == s.kh && s.stride_h == 1 && s.stride_w == 1 &&
          s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1;
 }
 

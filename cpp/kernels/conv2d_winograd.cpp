@@ -1,6 +1,6 @@
-// Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray 2016): a tile of 6 x 6 inputs gives 4 x 4 outputs by 36
-// multiplications a channel instead of 144. Interpolation points 0, +-3/4, +-3/2 and infinity: the usual 0, +-1, +-2
-// have four times the largest error.
+// Winograd's minimal filtering (Lavin and Gray 2016): a tile of 6 x 6 inputs gives 4 x 4 outputs of 3 x 3 taps by 36
+// multiplications a channel instead of 144, or 2 x 2 outputs of 5 x 5 taps instead of 100. Interpolation points 0,
+// +-3/4, +-3/2 and infinity: the usual 0, +-1, +-2 have four times the largest error.
 #include "kernels/conv2d_paths.h"
 #include "kernels/gemm_pack.h"
 
@@ -9,7 +9,9 @@ namespace {
 
 using V = Vec<float>;
 constexpr int64_t L = lanes<float>, W = kTileColumns<float>;
-constexpr int kIn = 6, kOut = 4, kSlices = kIn * kIn;
+constexpr int kIn = 6, kSlices = kIn * kIn;
+template <int taps>
+constexpr int kOut = kIn - taps + 1;
 constexpr float kA = 0.75f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB;
 
 PYNN_INLINE V scaled_add(float factor, V x, V y) { return fma(broadcast(factor), x, y); }
@@ -26,86 +28,107 @@ PYNN_INLINE void transform_input(V (&d)[kIn]) {
   d[4] = scaled_add(-kB, odd_b, even_b);
 }
 
-// A^T m of one row or column of products: the first four.
+// A^T m of one row or column of products: the first four, or two.
+template <int taps>
 PYNN_INLINE void transform_output(V (&m)[kIn]) {
   const V sum_a = m[1] + m[2], difference_a = m[1] - m[2], sum_b = m[3] + m[4], difference_b = m[3] - m[4];
   m[0] = m[0] + sum_a + sum_b;
-  m[1] = scaled_add(kA, difference_a, broadcast(kB) * difference_b);
-  m[2] = scaled_add(kA2, sum_a, broadcast(kB2) * sum_b);
-  m[3] = scaled_add(kA2 * kA, difference_a, scaled_add(kB2 * kB, difference_b, m[5]));
+  if constexpr (taps == 3) {
+    m[1] = scaled_add(kA, difference_a, broadcast(kB) * difference_b);
+    m[2] = scaled_add(kA2, sum_a, broadcast(kB2) * sum_b);
+    m[3] = scaled_add(kA2 * kA, difference_a, scaled_add(kB2 * kB, difference_b, m[5]));
+  } else {
+    m[1] = scaled_add(kA, difference_a, scaled_add(kB, difference_b, m[5]));
+  }
 }
 
 // G g of one row or column of weights.
-PYNN_INLINE void transform_weight(const V& g0, const V& g1, const V& g2, V (&u)[kIn]) {
+template <int taps>
+PYNN_INLINE void transform_weight(const V (&g)[taps], V (&u)[kIn]) {
   constexpr float kFirst = 64 / 81.f, kAtA = -128 / 243.f, kAtB = 32 / 243.f;
-  const V even_a = scaled_add(kA2, g2, g0), even_b = scaled_add(kB2, g2, g0);
-  u[0] = broadcast(kFirst) * g0;
-  u[1] = broadcast(kAtA) * scaled_add(kA, g1, even_a);
-  u[2] = broadcast(kAtA) * scaled_add(-kA, g1, even_a);
-  u[3] = broadcast(kAtB) * scaled_add(kB, g1, even_b);
-  u[4] = broadcast(kAtB) * scaled_add(-kB, g1, even_b);
-  u[5] = g2;
+  V even_a = g[taps - 1], even_b = g[taps - 1], odd_a = g[taps - 2], odd_b = g[taps - 2];
+  if constexpr (taps == 5) {
+    even_a = scaled_add(kA2, even_a, g[2]);
+    even_b = scaled_add(kB2, even_b, g[2]);
+    odd_a = scaled_add(kA2, odd_a, g[1]);
+    odd_b = scaled_add(kB2, odd_b, g[1]);
+  }
+  even_a = scaled_add(kA2, even_a, g[0]);
+  even_b = scaled_add(kB2, even_b, g[0]);
+  u[0] = broadcast(kFirst) * g[0];
+  u[1] = broadcast(kAtA) * scaled_add(kA, odd_a, even_a);
+  u[2] = broadcast(kAtA) * scaled_add(-kA, odd_a, even_a);
+  u[3] = broadcast(kAtB) * scaled_add(kB, odd_b, even_b);
+  u[4] = broadcast(kAtB) * scaled_add(-kB, odd_b, even_b);
+  u[5] = g[taps - 1];
 }
 
-// u[36] of the nine vectors at w + tap * step; `turned` takes the taps in reverse.
+// u[36] of the vectors at w + tap * step; `turned` takes the taps in reverse.
+template <int taps>
 PYNN_INLINE void transform_taps(const float* w, int64_t step, bool turned, int n, V (&u)[kIn][kIn]) {
-  V half[3][kIn];
+  V half[kIn][taps];
   PYNN_UNROLL
-  for (int j = 0; j < 3; j++) {
-    V g[3];
+  for (int j = 0; j < taps; j++) {
+    V g[taps], column[kIn];
     PYNN_UNROLL
-    for (int i = 0; i < 3; i++) g[i] = load(w + (turned ? 8 - 3 * i - j : 3 * i + j) * step, n);
-    transform_weight(g[0], g[1], g[2], half[j]);
+    for (int i = 0; i < taps; i++) g[i] = load(w + (turned ? taps * taps - 1 - taps * i - j : taps * i + j) * step, n);
+    transform_weight<taps>(g, column);
+    PYNN_UNROLL
+    for (int i = 0; i < kIn; i++) half[i][j] = column[i];
   }
   PYNN_UNROLL
-  for (int i = 0; i < kIn; i++) transform_weight(half[0][i], half[1][i], half[2][i], u[i]);
+  for (int i = 0; i < kIn; i++) transform_weight<taps>(half[i], u[i]);
 }
 
-// Panel `first` of every slice from weights (o, 3, 3, c): rows c, columns o from `first` on. Vectors lie along c, so
-// blocks are turned in registers on their way.
+// Panel `first` of every slice from weights (o, taps, taps, c): rows c, columns o from `first` on. Vectors lie along c,
+// so blocks are turned in registers on their way.
+template <int taps>
 void pack_forward(const Winograd& s, int64_t first, int64_t slice, float* u, float* block) {
   const int64_t columns = min_of(W, s.o - first), width = ceil_div(columns, L) * L;
   for (int64_t c = 0; c < s.c; c += L) {
     const int n = int(min_of(L, s.c - c));
     for (int64_t o = 0; o < columns; o++) {
-      V taps[kIn][kIn];
-      transform_taps(s.weight + (first + o) * 9 * s.c + c, s.c, false, n, taps);
+      V slices[kIn][kIn];
+      transform_taps<taps>(s.weight + (first + o) * taps * taps * s.c + c, s.c, false, n, slices);
       PYNN_UNROLL
-      for (int i = 0; i < kSlices; i++) store(block + (i * W + o) * L, taps[i / kIn][i % kIn]);
+      for (int i = 0; i < kSlices; i++) store(block + (i * W + o) * L, slices[i / kIn][i % kIn]);
     }
     for (int i = 0; i < kSlices; i++)
       pack_transposed(u + i * slice + first * s.c + c * width, width, block + i * W * L, L, columns, n);
   }
 }
 
-// The same for the data gradient, weights (c, 3, 3, o): rows c, columns o, which the vectors lie along.
+// The same for the data gradient, weights (c, taps, taps, o): rows c, columns o, which the vectors lie along.
+template <int taps>
 void pack_turned(const Winograd& s, int64_t first, int64_t slice, float* u) {
   const int64_t columns = min_of(W, s.o - first), width = ceil_div(columns, L) * L;
   for (int64_t c = 0; c < s.c; c++)
     for (int64_t v = 0; v < width; v += L) {
-      V taps[kIn][kIn];
-      transform_taps(s.weight + c * 9 * s.o + first + v, s.o, true, int(min_of(L, columns - v)), taps);
+      V slices[kIn][kIn];
+      transform_taps<taps>(s.weight + c * taps * taps * s.o + first + v, s.o, true, int(min_of(L, columns - v)),
+                           slices);
       PYNN_UNROLL
-      for (int i = 0; i < kSlices; i++) store(u + i * slice + first * s.c + c * width + v, taps[i / kIn][i % kIn]);
+      for (int i = 0; i < kSlices; i++) store(u + i * slice + first * s.c + c * width + v, slices[i / kIn][i % kIn]);
     }
 }
 
 // Where a tile lies.
 struct Place {
   int64_t image, row, column;
-  Place(const Winograd& s, int64_t tile) {
-    const int64_t across = ceil_div(s.ow, kOut), each = ceil_div(s.oh, kOut) * across;
+  Place(const Winograd& s, int64_t tile, int64_t size) {
+    const int64_t across = ceil_div(s.ow, size), each = ceil_div(s.oh, size) * across;
     image = tile / each;
-    row = tile % each / across * kOut;
-    column = tile % across * kOut;
+    row = tile % each / across * size;
+    column = tile % across * size;
   }
 };
 
 // v[36] slices (tiles, step) of the inputs of tiles [begin, end). `zeros` stands for pixels outside.
+template <int taps>
 void gather_inputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, int64_t slice, const float* zeros,
                    float* v) {
   for (; begin < end; begin++, v += step) {
-    const Place place(s, begin);
+    const Place place(s, begin, kOut<taps>);
     const float* pixels[kIn][kIn];
     for (int i = 0; i < kIn; i++)
       for (int j = 0; j < kIn; j++) {
@@ -123,7 +146,7 @@ void gather_inputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, 
         for (int i = 0; i < kIn; i++) {
           column[i] = n == L ? load(pixels[i][j] + c) : load(pixels[i][j] + c, n);
           // The columns that the next tile adds (3.9 -> 2.0 ms of 12 at 64 channels, 56 x 56).
-          if (j >= kIn - kOut) __builtin_prefetch(pixels[i][j] + c + kOut * s.c);
+          if (j >= kIn - kOut<taps>) __builtin_prefetch(pixels[i][j] + c + kOut<taps> * s.c);
         }
         transform_input(column);
         PYNN_UNROLL
@@ -139,29 +162,30 @@ void gather_inputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, 
   }
 }
 
+template <int taps>
 void scatter_outputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, int64_t slice, const float* m) {
   for (; begin < end; begin++, m += step) {
-    const Place place(s, begin);
-    const int64_t rows = min_of(kOut, s.oh - place.row), columns = min_of(kOut, s.ow - place.column);
+    const Place place(s, begin, kOut<taps>);
+    const int64_t rows = min_of(kOut<taps>, s.oh - place.row), columns = min_of(kOut<taps>, s.ow - place.column);
     float* y = s.y + ((place.image * s.oh + place.row) * s.ow + place.column) * s.o;
     for (int64_t o = 0; o < s.o; o += L) {
       const int n = int(min_of(L, s.o - o));
       const V bias = s.bias ? load(s.bias + o, n) : V{};
-      V d[kOut][kIn];
+      V d[kOut<taps>][kIn];
       PYNN_UNROLL
       for (int j = 0; j < kIn; j++) {
         V column[kIn];
         PYNN_UNROLL
         for (int i = 0; i < kIn; i++) column[i] = load(m + (i * kIn + j) * slice + o);
-        transform_output(column);
+        transform_output<taps>(column);
         PYNN_UNROLL
-        for (int i = 0; i < kOut; i++) d[i][j] = column[i];
+        for (int i = 0; i < kOut<taps>; i++) d[i][j] = column[i];
       }
       PYNN_UNROLL
-      for (int i = 0; i < kOut; i++) {
-        transform_output(d[i]);
+      for (int i = 0; i < kOut<taps>; i++) {
+        transform_output<taps>(d[i]);
         PYNN_UNROLL
-        for (int j = 0; j < kOut; j++)
+        for (int j = 0; j < kOut<taps>; j++)
           if (i < rows && j < columns) store(y + (i * s.ow + j) * s.o + o, s.bias ? d[i][j] + bias : d[i][j], n);
       }
     }
@@ -169,30 +193,24 @@ void scatter_outputs(const Winograd& s, int64_t begin, int64_t end, int64_t step
   }
 }
 
-}  // namespace
-
-bool winograd_pays(int64_t c, int64_t o, int64_t oh, int64_t ow) {
-  const int64_t computed = ceil_div(oh, kOut) * ceil_div(ow, kOut) * kOut * kOut;
-  return c >= 32 && o >= 32 && computed >= 4 * kOut * kOut && 2 * computed <= 3 * oh * ow;
-}
-
-Status winograd(const Winograd& s) {
+template <int taps>
+Status winograd_of(const Winograd& s) {
   // Of the packed weights: a line more than a power of two, or the stores of 36 slices would share a set of L1.
   const int64_t slice = ceil_div(s.o, W) * W * s.c + L;
   float* u = scratch_of<float>(Scratch::pack_b, kSlices * slice);
   if (!u) return Status::out_of_memory;
   int failed = 0;
   parallel_tasks(ceil_div(s.o, W), 36 * pack_cost(s.o * s.c), [&](int64_t panel) {
-    if (s.turned) return pack_turned(s, panel * W, slice, u);
+    if (s.turned) return pack_turned<taps>(s, panel * W, slice, u);
     float* block = scratch_of<float>(Scratch::row, kSlices * W * L);
     if (!block) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    pack_forward(s, panel * W, slice, u, block);
+    pack_forward<taps>(s, panel * W, slice, u, block);
   });
   if (failed) return Status::out_of_memory;
 
   // Rows that are no multiple of 1 KB apart, so that those of a tile of the product share L1.
   const int64_t v_step = ceil_div(s.c, L) * L + L, m_step = ceil_div(s.o, L) * L + L;
-  const int64_t tiles_count = s.n * ceil_div(s.oh, kOut) * ceil_div(s.ow, kOut);
+  const int64_t tiles_count = s.n * ceil_div(s.oh, kOut<taps>) * ceil_div(s.ow, kOut<taps>);
   if (tiles_count == 0) return Status::ok;
   const double cost = 0.75 / kVectorBytes * kSlices * double(s.c) * double(s.o);
   // Tiles that are transformed, multiplied and transformed back at a time. With many channels the weights are too large
@@ -207,7 +225,7 @@ Status winograd(const Winograd& s) {
     __builtin_memset(zeros, 0, size_t(s.c + L) * sizeof(float));
     for (; block < block_end; block++) {
       const int64_t begin = block * each, end = min_of(tiles_count, begin + each), count = end - begin;
-      gather_inputs(s, begin, end, v_step, v_slice, zeros, v);
+      gather_inputs<taps>(s, begin, end, v_step, v_slice, zeros, v);
       const int64_t rows = balanced(count, kTileRows);
       for (int i = 0; i < kSlices; i++)
         for (int64_t o = 0; o < s.o; o += W) {
@@ -217,10 +235,19 @@ Status winograd(const Winograd& s) {
                 {s.c}, v + i * v_slice + t * v_step, v_step, u + i * slice + o * s.c, vectors * L,
                 m + i * m_slice + t * m_step + o, m_step, int(vectors * L), false, nullptr);
         }
-      scatter_outputs(s, begin, end, m_step, m_slice, m);
+      scatter_outputs<taps>(s, begin, end, m_step, m_slice, m);
     }
   });
   return failed ? Status::out_of_memory : Status::ok;
 }
+
+}  // namespace
+
+bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow) {
+  const int64_t size = kIn - taps + 1, tiles = ceil_div(oh, size) * ceil_div(ow, size);
+  return c >= 32 && o >= 32 && tiles >= 4 && 2 * tiles * size * size <= 3 * oh * ow;
+}
+
+Status winograd(const Winograd& s) { return s.taps == 3 ? winograd_of<3>(s) : winograd_of<5>(s); }
 
 }  // namespace pynn::PYNN_ISA
