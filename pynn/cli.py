@@ -16,14 +16,20 @@ import pynn
 from pynn import datasets, io, models, nn, optim, viz
 from pynn.data import Loader
 from pynn.io.images import read_image
-from pynn.train import Callback, Checkpoint, Trainer
+from pynn.train import Callback, Checkpoint, Schedule, Trainer
 
 FAILURE, INTERRUPTED = 2, 130
 CHECKPOINT_SECONDS = 10.0  # between two checkpoints within an epoch
-RESULT_INDEPENDENT = ("run", "epochs", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
+RESULT_INDEPENDENT = ("run", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
+MODELS = {"lenet5": ("activation", "pooling"), "lenet_tf": (), "mlp": ("hidden", "activation")}  # with their options
+HIDDEN = [100]
 DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
 EPOCHS = {"digits": 60, "mnist": 10, "fashion-mnist": 10}
 OPTIMIZERS = {"adam": (optim.Adam, 1e-3), "sgd": (optim.SGD, 0.1)}  # class, learning rate
+SCHEDULES = {  # of an optimizer and the number of its steps
+    "constant": lambda optimizer, steps: optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
+    "cosine": optim.lr_scheduler.CosineAnnealingLR,
+}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -55,6 +61,14 @@ class _Parser(argparse.ArgumentParser):
         sys.exit(_fail(f"{message} (see {self.prog} --help)", FAILURE))
 
 
+class _Defaults(argparse.ArgumentDefaultsHelpFormatter):
+    """Help with the defaults that argparse knows."""
+
+    def _get_help_string(self, action: argparse.Action) -> str | None:
+        unknown = action.default is None or action.default is False
+        return action.help if unknown else super()._get_help_string(action)
+
+
 def _parser() -> argparse.ArgumentParser:
     parser = _Parser(prog="pynn", description="Train neural networks on this machine's CPU.")
     parser.add_argument("--version", action="version", version=f"pynn {pynn.__version__}")
@@ -64,22 +78,28 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train a model on images and save it",
         description="Train a model on images. Writes model.safetensors, history.csv, curves.png and confusion.png, "
-        "meanwhile checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: the bundled "
-        "8x8 digits, in seconds.",
-        formatter_class=argparse.ArgumentDefaultsHelpFormatter,
+        "meanwhile checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: lenet5 on "
+        "the bundled digits, in seconds.",
+        formatter_class=_Defaults,
     )
     train.set_defaults(run=_train)
-    train.add_argument("model", nargs="?", default="mlp", choices=models.names(), help="kind of model")
+    train.add_argument("model", nargs="?", default="lenet5", choices=MODELS, help="kind of model")
     train.add_argument("--data", default="digits", choices=DATA, help="data set")
     train.add_argument("--data-dir", metavar="DIR", help="folder of the IDX files of mnist or fashion-mnist")
-    train.add_argument("--hidden", type=_sizes, default="100", metavar="N[,N…]", help="sizes of the hidden layers")
-    train.add_argument("--activation", default="relu", choices=models.ACTIVATIONS, help="between the layers")
+    train.add_argument("--hidden", type=_sizes, metavar="N[,N…]", help="mlp: sizes of the hidden layers (default: 100)")
+    train.add_argument(
+        "--activation", choices=models.ACTIVATIONS, help="lenet5, mlp: between the layers (default: relu)"
+    )
+    train.add_argument("--pooling", choices=models.POOLINGS, help="lenet5: after the convolutions (default: max)")
     train.add_argument(
         "--epochs", type=_count, metavar="N", help="passes over the data (default: 60 for digits, else 10)"
     )
     train.add_argument("--batch-size", type=_count, default=64, metavar="N", help="samples in a step")
     train.add_argument("--optimizer", default="adam", choices=OPTIMIZERS, help="how the weights are changed")
     train.add_argument("--lr", type=_rate, metavar="X", help="learning rate (default: 0.001 for adam, 0.1 for sgd)")
+    train.add_argument(
+        "--schedule", default="cosine", choices=SCHEDULES, help="of the learning rate; cosine: down to 0 at the end"
+    )
     train.add_argument("--seed", type=_seed, default=0, metavar="N", help="of initial weights and order of the samples")
     train.add_argument("--threads", type=_count, metavar="N", help="threads at most (default: what suits the machine)")
     train.add_argument("--out", default="pynn-run", metavar="DIR", help="folder for the results")
@@ -112,32 +132,38 @@ def _info(options: argparse.Namespace) -> None:
 
 
 def _train(options: argparse.Namespace) -> None:
+    _check(options)
     if options.threads is not None:
         pynn.set_num_threads(options.threads)
     out = Path(options.out)
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK | os.X_OK):
         raise PermissionError(f"cannot write into {out}")
-    data = _load(options.data, options.data_dir)
-    training, test = (
-        Loader(images.reshape(len(images), -1), labels, options.batch_size, seed=options.seed, scale=data.scale)
-        for images, labels in ((data.train_images, data.train_labels), (data.test_images, data.test_labels))
-    )
-    sizes = [training.inputs.shape[1], *options.hidden, len(data.classes)]
+    data = _load(options)
+    training = _loader(options, data, data.train_images, data.train_labels)
+    test = _loader(options, data, data.test_images, data.test_labels)
     pynn.manual_seed(options.seed)
-    model = models.get(options.model)(sizes, options.activation)
-    optimizer, rate = OPTIMIZERS[options.optimizer]
-    options.lr = rate if options.lr is None else options.lr
-    shape = (1, *data.train_images.shape[1:])
-    model.preprocessing = nn.Preprocessing(shape, data.scale, flatten=training.inputs.ndim == 2)
+    model = _model(options, data)
+    model.preprocessing = nn.Preprocessing(
+        (1, *data.train_images.shape[1:]), data.scale, flatten=training.inputs.ndim == 2
+    )
     model.classes = data.classes
-    trainer = Trainer(model, optimizer(model.parameters(), lr=options.lr), nn.CrossEntropyLoss())
+    kind, rate = OPTIMIZERS[options.optimizer]
+    options.lr = rate if options.lr is None else options.lr
+    options.epochs = options.epochs or EPOCHS[options.data]
+    optimizer = kind(model.parameters(), lr=options.lr)
+    schedule = SCHEDULES[options.schedule](optimizer, options.epochs * len(training))
+    trainer = Trainer(model, optimizer, nn.CrossEntropyLoss())
     checkpoint = out / "checkpoint.safetensors"
     history = trainer.fit(
         training,
-        options.epochs or EPOCHS[options.data],
+        options.epochs,
         validation=test,
-        callbacks=[_SameOptions(options), Checkpoint(checkpoint, every_seconds=CHECKPOINT_SECONDS)],
+        callbacks=[
+            _SameOptions(options),
+            Schedule(schedule, every="step"),
+            Checkpoint(checkpoint, every_seconds=CHECKPOINT_SECONDS),
+        ],
         resume=checkpoint if options.resume and checkpoint.exists() else None,
     )
     pynn.save(model, out / "model.safetensors")
@@ -161,11 +187,20 @@ def _train(options: argparse.Namespace) -> None:
     print(f"test accuracy {accuracy:.4f} ({correct} of {total} images); {', '.join(written)} in {out}")
 
 
+def _check(options: argparse.Namespace) -> None:
+    """ValueError for an option that the model does not have."""
+    for name in ("hidden", "activation", "pooling"):
+        if getattr(options, name) is not None and name not in MODELS[options.model]:
+            users = [model for model, names in MODELS.items() if name in names]
+            raise ValueError(f"--{name} goes with {' or '.join(users)}, not with {options.model}")
+
+
 class _SameOptions(Callback):
     """Lets a checkpoint be resumed only with the options that it was made with."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        self._options = {name: value for name, value in vars(options).items() if name not in RESULT_INDEPENDENT}
+        free = (*RESULT_INDEPENDENT, *(["epochs"] if options.schedule == "constant" else []))
+        self._options = {name: value for name, value in vars(options).items() if name not in free}
 
     def save_state(self, trainer: Trainer) -> dict[str, Any]:
         return self._options
@@ -176,12 +211,32 @@ class _SameOptions(Callback):
                 raise ValueError(f"{name.replace('_', ' ')} was {state[name]}, now it is {value}")
 
 
-def _load(name: str, folder: str | None) -> datasets.Dataset:
-    if name == "digits":
-        if folder is not None:
-            raise ValueError("--data-dir goes with --data mnist or fashion-mnist; the digits are bundled")
-        return datasets.digits()
-    return DATA[name](folder)
+def _load(options: argparse.Namespace) -> datasets.Dataset:
+    if options.data != "digits":
+        return DATA[options.data](options.data_dir)
+    if options.data_dir is not None:
+        raise ValueError("--data-dir goes with --data mnist or fashion-mnist; the digits are bundled")
+    return datasets.digits(8 if options.model == "mlp" else 28)
+
+
+def _loader(options: argparse.Namespace, data: datasets.Dataset, images: np.ndarray, labels: np.ndarray) -> Loader:
+    """Batches of (N, pixels) for mlp, of (N, 1, height, width) for the others."""
+    images = images.reshape(len(images), -1) if options.model == "mlp" else images[:, None]
+    return Loader(images, labels, options.batch_size, seed=options.seed, scale=data.scale)
+
+
+def _model(options: argparse.Namespace, data: datasets.Dataset) -> nn.Module:
+    """The model that the options ask for; its defaults are written into them."""
+    arguments = {name: value for name in ("activation", "pooling") if (value := getattr(options, name)) is not None}
+    if options.model == "mlp":
+        options.hidden = options.hidden or HIDDEN
+        arguments["sizes"] = [data.train_images[0].size, *options.hidden, len(data.classes)]
+    else:
+        arguments["classes"] = len(data.classes)
+    model = models.get(options.model)(**arguments)
+    used = model.architecture["arguments"]
+    vars(options).update({name: used[name] for name in MODELS[options.model] if name in used})
+    return model
 
 
 def _predict(options: argparse.Namespace) -> None:

@@ -1,5 +1,6 @@
 """The command line, each command in a process of its own."""
 
+import inspect
 import os
 import signal
 import struct
@@ -11,6 +12,7 @@ import pytest
 
 import pynn
 from pynn import datasets, models
+from pynn.cli import MODELS
 
 PYNN = (sys.executable, "-m", "pynn")
 
@@ -50,7 +52,7 @@ def test_training_without_arguments(trained):
     assert result.returncode == 0, result
     (line,) = result.stdout.splitlines()
     assert line.startswith("test accuracy 0.") and "of 297 images" in line
-    assert float(line.split()[2]) >= 0.89  # writers that no training image is from; other libraries reach 0.91 too
+    assert float(line.split()[2]) >= 0.91  # writers that no training image is from; seeds 0 to 2 reach 0.93
     assert result.stderr.count("epoch ") == 60
     assert {"model.safetensors", "history.csv"} <= {p.name for p in out.iterdir()}
     assert not [p for p in out.iterdir() if p.suffix == ".tmp"]
@@ -59,18 +61,57 @@ def test_training_without_arguments(trained):
 def test_the_saved_model_has_the_printed_accuracy(trained):
     out, result = trained
     model = pynn.load(out / "model.safetensors")
-    data = datasets.digits()
+    data = datasets.digits(28)
     correct = int((model.predict(data.test_images).argmax(1) == data.test_labels).sum())
     assert f"({correct} of 297 images)" in result.stdout
-    assert model.architecture == {"name": "mlp", "arguments": {"sizes": [64, 100, 10], "activation": "relu"}}
+    assert model.architecture == {
+        "name": "lenet5",
+        "arguments": {"activation": "relu", "pooling": "max", "classes": 10},
+    }
     assert model.classes == tuple("0123456789")
     assert model.preprocessing.config() == {
-        "input_shape": (1, 8, 8),
+        "input_shape": (1, 28, 28),
         "scale": 1 / 16,
         "mean": 0.0,
         "std": 1.0,
-        "flatten": True,
+        "flatten": False,
     }
+
+
+def test_each_model_trains_on_the_digits(tmp_path):
+    for name, options, arguments, shape in (
+        ("mlp", (), {"sizes": [64, 100, 10], "activation": "relu"}, (1, 8, 8)),
+        ("mlp", ("--hidden", "20,10", "--activation", "tanh"), {"sizes": [64, 20, 10, 10], "activation": "tanh"}, None),
+        (
+            "lenet5",
+            ("--activation", "tanh", "--pooling", "average"),
+            {"activation": "tanh", "pooling": "average", "classes": 10},
+            (1, 28, 28),
+        ),
+        ("lenet_tf", ("--batch-size", 300), {"classes": 10, "dropout": 0.5}, (1, 28, 28)),
+    ):
+        result = train(tmp_path, name, *options, "--epochs", 1)
+        assert result.returncode == 0, result
+        model = pynn.load(tmp_path / "model.safetensors")
+        assert model.architecture == {"name": name, "arguments": arguments}
+        assert shape in (None, model.preprocessing.input_shape)
+        assert model.preprocessing.flatten == (name == "mlp")
+
+
+def test_the_models_that_can_be_trained_are_registered():
+    for name, options in MODELS.items():
+        parameters = inspect.signature(models.get(name)).parameters
+        assert set(options) - {"hidden"} == {"activation", "pooling"} & set(parameters)
+
+
+@pytest.mark.slow
+def test_lenet5_on_mnist(tmp_path):
+    if "PYNN_DATA" not in os.environ:
+        pytest.skip("needs the files of MNIST: set PYNN_DATA")
+    result = train(tmp_path, "lenet5", "--data", "mnist", "--epochs", 10, "--seed", 1)
+    assert result.returncode == 0, result
+    accuracy = result.stdout.split()[2]
+    assert "of 10000 images" in result.stdout and float(accuracy) >= 0.99, accuracy
 
 
 def test_the_history_has_a_row_for_each_epoch(trained):
@@ -91,7 +132,8 @@ def test_without_matplotlib_a_line_says_so(tmp_path):
     result = train(tmp_path / "out", "--epochs", 1, PYTHONPATH=os.pathsep.join([str(tmp_path), *sys.path]))
     assert result.returncode == 0
     assert [line for line in result.stderr.splitlines() if "pip install 'pynn-native[cli]'" in line]
-    assert {p.name for p in (tmp_path / "out").iterdir()} == {"model.safetensors", "history.csv"}
+    files = {p.name for p in (tmp_path / "out").iterdir()}
+    assert files == {"model.safetensors", "history.csv", "checkpoint.safetensors"}
 
 
 def test_the_seed_fixes_the_weights(tmp_path):
@@ -114,7 +156,7 @@ def predicted(lines):
 
 
 def test_predicting_an_idx_file(trained, tmp_path):
-    images = datasets.digits().test_images[:20]
+    images = datasets.digits(28).test_images[:20]
     model = trained[0] / "model.safetensors"
     path = write_idx(tmp_path / "images", images)
     expected = pynn.load(model).predict(images)
@@ -132,12 +174,13 @@ def test_predicting_an_idx_file(trained, tmp_path):
 def test_predicting_pictures(trained, tmp_path):
     image = pytest.importorskip("PIL.Image")
     model = trained[0] / "model.safetensors"
-    digit = datasets.digits().test_images[3]
+    digit = datasets.digits(28).test_images[3]
+    image.fromarray((digit * 255.0 / 16).astype(np.uint8)).save(tmp_path / "small.png")
     pixels = np.kron(digit, np.ones((10, 10))) * 255 / 16
     image.fromarray(pixels.astype(np.uint8)).save(tmp_path / "bright.png")
     image.fromarray((255 - pixels).astype(np.uint8)).convert("RGB").save(tmp_path / "dark.jpg", quality=95)
     expected = pynn.load(model).predict(digit)[0]
-    for arguments in (["bright.png"], ["dark.jpg", "--invert"]):
+    for arguments in (["small.png"], ["bright.png"], ["dark.jpg", "--invert"]):
         result = run("predict", model, tmp_path / arguments[0], *arguments[1:])
         assert result.returncode == 0, result
         ((name, [(label, probability)]),) = predicted(result.stdout.splitlines()).items()
@@ -157,7 +200,7 @@ def test_predictions_print_nothing_that_a_terminal_obeys(tmp_path):
 def test_errors_of_predicting_are_one_line(trained, tmp_path):
     model = trained[0] / "model.safetensors"
     labels = write_idx(tmp_path / "labels", np.zeros(3, np.uint8))
-    large = write_idx(tmp_path / "large", np.zeros((2, 28, 28), np.uint8))
+    large = write_idx(tmp_path / "large", np.zeros((2, 30, 30), np.uint8))
     (tmp_path / "text.png").write_text("hello")
     (tmp_path / "empty").touch()
     pynn.io.save_weights(tmp_path / "weights", models.mlp([64, 10]).state_dict())
@@ -169,7 +212,7 @@ def test_errors_of_predicting_are_one_line(trained, tmp_path):
         ((tmp_path / "weights", large), "weights: holds weights without an architecture"),
         ((tmp_path / "bare", large), "bare: expected a model of grey images"),
         ((model, labels), "labels: expected images, found labels"),
-        ((model, large), "large: ", "(N, 8, 8)", "got (2, 28, 28)"),
+        ((model, large), "large: ", "(N, 28, 28)", "got (2, 30, 30)"),
         ((model, tmp_path / "none"), "none"),
         ((model, tmp_path), "Is a directory"),
         ((model, large, "--top", "0"), "--top: expected a whole number from 1"),
@@ -207,9 +250,20 @@ BAD = {
     "seed": (("train", "--seed", "-1"), "--seed"),
     "threads": (("train", "--threads", "0"), "--threads"),
     "too many threads": (("train", "--threads", "99999999999"), "threads"),
-    "hidden": (("train", "--hidden", "10,,10"), "--hidden"),
-    "hidden beyond 64 bits": (("train", "--hidden", "9" * 25), "--hidden: expected a whole number from 1 to 2^63 - 1"),
-    "hidden too large": (("train", "--hidden", "9" * 15), ""),
+    "hidden": (("train", "mlp", "--hidden", "10,,10"), "--hidden"),
+    "hidden beyond 64 bits": (
+        ("train", "mlp", "--hidden", "9" * 25),
+        "--hidden: expected a whole number from 1 to 2^63 - 1",
+    ),
+    "hidden too large": (("train", "mlp", "--hidden", "9" * 15), ""),
+    "hidden of lenet5": (("train", "--hidden", "10"), "--hidden goes with mlp, not with lenet5"),
+    "pooling of mlp": (("train", "mlp", "--pooling", "max"), "--pooling goes with lenet5, not with mlp"),
+    "activation of lenet_tf": (
+        ("train", "lenet_tf", "--activation", "relu"),
+        "--activation goes with lenet5 or mlp, not with lenet_tf",
+    ),
+    "not a model of images": (("train", "Perceptron"), "'Perceptron' (choose from"),
+    "unknown schedule": (("train", "--schedule", "lunch"), "lunch"),
     "folder for the digits": (("train", "--data-dir", "/"), "--data-dir goes with"),
     "no such folder": (("train", "--data", "mnist", "--data-dir", "/no/such"), "mnist not found in /no/such"),
 }
@@ -316,34 +370,51 @@ def history_of(out):
 
 def test_ctrl_c_and_resume(tmp_path):
     whole, out = tmp_path / "whole", tmp_path / "out"
-    last = interrupt(out, "--epochs", 1000000, "--resume")[-1]
+    last = interrupt(out, "--schedule", "constant", "--epochs", 1000000, "--resume")[-1]
     epochs = len(history_of(out)) - 1
     assert last == (
         f"pynn: interrupted after {epochs} epochs; the same command with --resume goes on from "
         f"{out / 'checkpoint.safetensors'}"
     )
     assert {p.name for p in out.iterdir()} == {"model.safetensors", "history.csv", "checkpoint.safetensors"}
-    assert train(whole, "--epochs", epochs + 2).returncode == 0
-    result = train(out, "--epochs", epochs + 2, "--resume", "--threads", 1, "--lr", 0.001)
+    options = ("--schedule", "constant", "--epochs", epochs + 2)  # more than before, too
+    assert train(whole, *options).returncode == 0
+    result = train(out, *options, "--resume", "--threads", 1, "--lr", 0.001, "--pooling", "max")
     assert result.returncode == 0 and result.stderr.count("epoch ") == 2, result
     assert history_of(out) == history_of(whole)
     assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
-    again = train(out, "--epochs", epochs + 2, "--resume")  # nothing left to do
+    again = train(out, *options, "--resume")  # nothing left to do
     assert (again.returncode, again.stdout) == (0, result.stdout) and "epoch " not in again.stderr
 
 
+def test_resume_goes_on_with_the_schedule(tmp_path):
+    whole, out = tmp_path / "whole", tmp_path / "out"
+    options = ("mlp", "--epochs", 40, "--batch-size", 4)
+    interrupt(out, *options)
+    assert len(history_of(out)) <= 40
+    assert train(whole, *options).returncode == 0
+    assert train(out, *options, "--resume").returncode == 0
+    assert (out / "model.safetensors").read_bytes() == (whole / "model.safetensors").read_bytes()
+    assert train(tmp_path / "constant", *options, "--schedule", "constant").returncode == 0
+    assert history_of(tmp_path / "constant") != history_of(whole)
+
+
 def test_resume_with_other_options_is_one_line(tmp_path):
-    assert train(tmp_path, "--epochs", 1).returncode == 0
+    assert train(tmp_path, "mlp", "--epochs", 1).returncode == 0
     before = {p.name: p.read_bytes() for p in tmp_path.iterdir()}
     for option, value, message in (
         ("--lr", 0.5, "lr was 0.001, now it is 0.5"),
         ("--batch-size", 32, "batch size was 64, now it is 32"),
+        ("--schedule", "constant", "schedule was cosine, now it is constant"),
+        ("--epochs", 2, "epochs was 1, now it is 2"),
+        ("--activation", "tanh", "activation was relu, now it is tanh"),
         ("--hidden", "20,10", "hidden was [100], now it is [20, 10]"),
         ("--optimizer", "sgd", "optimizer was adam, now it is sgd"),
         ("--seed", 3, "seed was 0, now it is 3"),
     ):
-        result = train(tmp_path, "--epochs", 2, "--resume", option, value)
+        result = train(tmp_path, "mlp", "--epochs", 1, "--resume", option, value)
         assert_one_line_error(result, "cannot resume from", message)
+    assert_one_line_error(train(tmp_path, "--resume"), "cannot resume from", "model was mlp, now it is lenet5")
     (tmp_path / "checkpoint.safetensors").write_bytes(before["checkpoint.safetensors"][:-1])
     assert_one_line_error(train(tmp_path, "--resume"), "checkpoint.safetensors: not a readable safetensors file")
     (tmp_path / "checkpoint.safetensors").write_bytes(before["checkpoint.safetensors"])

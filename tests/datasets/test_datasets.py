@@ -64,6 +64,20 @@ def test_digits():
     assert repr(data) == "Dataset('digits': 1500 training and 297 test images of 8x8 pixels, 10 classes)"
 
 
+def test_larger_digits():
+    small, large = datasets.digits(), datasets.digits(size=28)
+    assert large.train_images.shape == (1500, 28, 28) and large.test_images.dtype == np.uint8
+    squares = np.kron(small.test_images, np.ones((3, 3), np.uint8))
+    np.testing.assert_array_equal(large.test_images[:, 2:-2, 2:-2], squares)
+    assert large.test_images.sum() == squares.sum()  # the border is empty
+    np.testing.assert_array_equal(large.test_labels, small.test_labels)
+    for size, images in ((8, small.train_images), (16, np.kron(small.train_images, np.ones((2, 2))))):
+        np.testing.assert_array_equal(datasets.digits(size).train_images, images)
+    for size in (6, 9, 27, 28.0, True, "28"):
+        with pytest.raises(ValueError, match="digits: expected an even number >= 8 as size, got"):
+            datasets.digits(size)
+
+
 def test_digits_are_those_of_scikit_learn():
     source = pytest.importorskip("sklearn.datasets").load_digits()
     data = datasets.digits()

@@ -244,7 +244,7 @@ HOSTILE = {
     "dunder class": ({"class": "__builtins__", "arguments": {}}, "no layer"),
     "class is a list": ({"class": ["Linear"], "arguments": {}}, "expected a name and arguments"),
     "a container with arguments": ({"class": "Sequential", "arguments": {}}, "Sequential is no layer"),
-    "unknown model": ({"name": "gpt", "arguments": {}}, "gpt is no model of this pynn .mlp"),
+    "unknown model": ({"name": "gpt", "arguments": {}}, "gpt is no model of this pynn .lenet5"),
     "custom": ({"custom": "Net", "arguments": {}}, "custom_objects={'Net': Net}"),
     "arguments are a list": ({"class": "Linear", "arguments": [2, 2]}, "expected a name and arguments"),
     "missing argument": (

@@ -1,10 +1,10 @@
-"""Convolutions and pooling of the lecture decks (ids C1 to C5, C7, C8)."""
+"""Convolutions, pooling and LeNets of the lecture decks (ids C1 to C5, C7, C8, C10)."""
 
 import numpy as np
 import pytest
 
 import pynn
-from pynn import ops
+from pynn import models, nn, ops
 
 
 @pytest.mark.parametrize("taps", [[-1, 0, 1], [1 / 3] * 3, [1, -2, 1]])
@@ -112,3 +112,45 @@ def test_seed_c8():
     np.testing.assert_allclose(
         w.grad.numpy()[0, 0], ops.conv2d(image[None, None], error[None, None]).numpy()[0, 0], rtol=1e-10
     )
+
+
+def shapes_and_parameters(model):
+    """Of the layers that change the shape, for one image of 28 x 28."""
+    table = nn.summary(model, (1, 28, 28))
+    rows = [row for row in table.rows if row.kind in ("Conv2d", "AvgPool2d", "MaxPool2d", "Linear")]
+    return [(row.output_shape[1:], row.parameters) for row in rows], table.parameters
+
+
+def test_seed_c10_the_lenet_of_tensorflow():
+    layers, parameters = shapes_and_parameters(models.lenet_tf())
+    assert layers == [
+        ((32, 28, 28), 32 * 25 + 32),
+        ((32, 14, 14), 0),
+        ((64, 14, 14), 64 * 32 * 25 + 64),
+        ((64, 7, 7), 0),
+        ((1024,), 7 * 7 * 64 * 1024 + 1024),
+        ((10,), 1024 * 10 + 10),
+    ]
+    assert parameters == 3_274_634
+    kinds = [type(layer).__name__ for layer in models.lenet_tf()]
+    assert kinds == ["Conv2d", "ReLU", "MaxPool2d"] * 2 + ["Flatten", "Linear", "ReLU", "Dropout", "Linear"]
+    assert models.lenet_tf()[9].p == 0.5
+    # the softmax of the last layer is the loss's in training, predict's afterwards
+    probabilities = models.lenet_tf().predict(np.random.default_rng(0).random((3, 1, 28, 28), np.float32))
+    assert probabilities.shape == (3, 10)
+    np.testing.assert_allclose(probabilities.sum(1), 1, rtol=1e-6)
+
+
+@pytest.mark.parametrize("pooling", ["average", "max"])
+def test_seed_c10_lenet5(pooling):
+    layers, parameters = shapes_and_parameters(models.lenet5(pooling=pooling))
+    assert layers == [
+        ((6, 28, 28), 156),
+        ((6, 14, 14), 0),
+        ((16, 10, 10), 16 * 6 * 25 + 16),
+        ((16, 5, 5), 0),
+        ((120,), 48_120),
+        ((84,), 10_164),
+        ((10,), 850),
+    ]
+    assert parameters == 61_706
