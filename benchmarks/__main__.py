@@ -1,4 +1,4 @@
-"""python -m benchmarks [family ...] [--peers numpy,torch,sklearn] [--threads N] [--json FILE] [--quick]"""
+"""python -m benchmarks [family ...] [--peers numpy,torch] [--threads N] [--json FILE] [--quick]"""
 
 from __future__ import annotations
 
@@ -25,10 +25,11 @@ FAMILIES = {
     "pool2d": "pool2d",
     "random": "random",
     "training": "training",
+    "inference": "inference",
     "scaling": "scaling",
     "import": "import_time",
 }
-PEERS = ("numpy", "torch", "sklearn")
+PEERS = ("numpy", "torch", "sklearn", "onnxruntime")
 COPY_BYTES = 256e6  # far beyond the caches
 
 

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import timeit
-
 import numpy as np
 
 from .row import Call, Row, normal, shape_name
+from .timing import faster
 
 # n, c, h, w, o, kernel, stride, padding
 LAYERS = (
@@ -67,7 +66,7 @@ class Conv2d(Row):
     def torch(self, x, w, b, dy) -> Call:
         """In the layout that is faster for this pass."""
         calls = [self._torch(x, w, b, dy, layout) for layout in ("contiguous_format", "channels_last")]
-        return min(calls, key=lambda call: min(timeit.repeat(call, number=1, repeat=5)))
+        return faster(calls)
 
     def _torch(self, x, w, b, dy, layout: str) -> Call:
         import torch

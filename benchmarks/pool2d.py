@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import math
-from time import perf_counter
 
 import numpy as np
 
 from .row import Call, Row, normal, shape_name
+from .timing import faster
 
 LENET = ((64, 6, 28, 28), (2, 2, 0))
 SHAPES = (
@@ -23,20 +23,6 @@ GLOBAL = ((32, 256, 7, 7), (7, 7, 0))
 def size_out(shape: tuple[int, ...], windows: tuple[int, int, int]) -> tuple[int, ...]:
     kernel, stride, padding = windows
     return (*shape[:2], *((n + 2 * padding - kernel) // stride + 1 for n in shape[2:]))
-
-
-def faster(calls: list[Call]) -> Call:
-    """The one whose fastest of some runs is the fastest."""
-
-    def seconds(call: Call) -> float:
-        best = math.inf
-        for _ in range(10):
-            start = perf_counter()
-            call()
-            best = min(best, perf_counter() - start)
-        return best
-
-    return min(calls, key=seconds)
 
 
 class Pool(Row):

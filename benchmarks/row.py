@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from typing import Any
 
@@ -13,9 +14,10 @@ Call = Callable[[], Any]
 class Row:
     """One operation at one shape, the same in every library.
 
-    A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`) takes what `inputs()` gives and
-    returns a call without arguments; what that returns is compared with the other libraries' before anything
-    is timed. The methods import their library themselves: every library runs in a process of its own.
+    A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`, `onnxruntime`) takes what `inputs()`
+    gives and returns a call without arguments; what that returns, or its method `check()` where it has one, is
+    compared with the other libraries' before anything is timed. The methods import their library themselves:
+    every library runs in a process of its own.
     """
 
     family = ""
@@ -48,6 +50,11 @@ class Row:
 def normal(*shape: int, seed: int = 0) -> np.ndarray:
     """Standard normal float32 numbers, the same in every process."""
     return np.random.default_rng([seed, *shape]).standard_normal(shape).astype(np.float32)
+
+
+def threads() -> int:
+    """Of this process, for a library that takes no environment variable."""
+    return int(os.environ["OMP_NUM_THREADS"])
 
 
 def shape_name(shape: tuple[int, ...]) -> str:

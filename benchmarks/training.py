@@ -1,69 +1,84 @@
-"""Whole training steps and epochs of multi-layer perceptrons, every library in its usual eager form."""
+"""Whole training steps and epochs of perceptrons and LeNets, every library in its usual eager form."""
 
 from __future__ import annotations
 
-import itertools
 import warnings
+from functools import partial
+from typing import Any
 
 import numpy as np
 
+from .networks import Network, lenet5, lenet_tf, mlp
 from .row import Call, Row, normal
-
-
-def training_flops(examples: int, widths: tuple[int, ...]) -> float:
-    """Of the matrix products: forward, weight gradient, and input gradient but for the first layer."""
-    products = [a * b for a, b in itertools.pairwise(widths)]
-    return 2.0 * examples * (3 * sum(products) - products[0])
+from .timing import faster
 
 
 class Step(Row):
-    """zero_grad, forward, loss, backward, SGD with momentum 0.9."""
+    """zero_grad, forward, loss, backward, SGD with momentum 0.9.
+
+    Compared are the loss and all gradients of the initial weights, in evaluation mode; timed is training, dropout
+    included.
+    """
 
     family = "training"
     tolerance = 1e-4
     training = True
 
-    def __init__(self, widths: tuple[int, ...], batch: int, activation: str) -> None:
-        self.widths, self.batch, self.activation = widths, batch, activation
-        self.name = f"step of MLP {'-'.join(map(str, widths))}, {activation}, batch {batch}"
-        self.flops = training_flops(batch, widths)
-        self.readme = True
+    def __init__(self, network: Network, batch: int, readme: bool = True) -> None:
+        self.network, self.batch, self.readme = network, batch, readme
+        self.name = f"step of {network.name}, batch {batch}"
+        self.flops = network.training_flops(batch)
 
     def inputs(self):
-        weights = [normal(b, a) / np.sqrt(a) for a, b in itertools.pairwise(self.widths)]
-        target = np.random.default_rng(1).integers(0, self.widths[-1], self.batch)
-        return normal(self.batch, self.widths[0]), target, weights
+        classes = self.network.layers[-1][2]
+        target = np.random.default_rng(1).integers(0, classes, self.batch)
+        return normal(self.batch, *self.network.shape), target, self.network.weights()
 
     def pynn(self, x, target, weights) -> Call:
         import pynn
 
-        return self._step(pynn, pynn.tensor(x), pynn.tensor(target), weights, {})
+        return TrainingStep(pynn, self.network.pynn(), pynn.tensor(x), pynn.tensor(target), weights, {})
 
     def torch(self, x, target, weights) -> Call:
+        """In the memory format that is faster."""
         import torch
 
-        return self._step(torch, torch.from_numpy(x), torch.from_numpy(target), weights, {"fused": True})
+        state = {name: torch.from_numpy(w) for name, w in weights.items()}
 
-    def _step(self, library, x, target, weights, options) -> Call:
-        nn = library.nn
-        layers = []
-        for weight in weights:
-            linear = nn.Linear(weight.shape[1], weight.shape[0])
-            zeros = np.zeros(weight.shape[0], np.float32)
-            linear.load_state_dict({"weight": library.as_tensor(weight), "bias": library.as_tensor(zeros)})
-            layers += [linear, getattr(nn, self.activation)()]
-        model = nn.Sequential(*layers[:-1])
-        optimizer = library.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, **options)
-        cross_entropy = nn.functional.cross_entropy
+        def in_format(memory_format) -> Call:
+            model, images = self.network.torch(), torch.from_numpy(x)
+            if x.ndim == 4:
+                model, images = model.to(memory_format=memory_format), images.contiguous(memory_format=memory_format)
+            return TrainingStep(torch, model, images, torch.from_numpy(target), state, {"fused": True})
 
-        def step():
-            optimizer.zero_grad()
-            loss = cross_entropy(model(x), target)
-            loss.backward()
-            optimizer.step()
-            return loss
+        return faster([in_format(torch.contiguous_format), in_format(torch.channels_last)])
 
-        return step
+
+class TrainingStep:
+    """Of a library with PyTorch's names."""
+
+    def __init__(self, library, model, x, target, weights, options) -> None:
+        self.model, self.x, self.target, self.weights = model, x, target, weights
+        self.optimizer = library.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, **options)
+        self.loss = library.nn.functional.cross_entropy
+        model.load_state_dict(weights)
+
+    def gradients(self) -> Any:
+        self.optimizer.zero_grad()
+        loss = self.loss(self.model(self.x), self.target)
+        loss.backward()
+        return loss
+
+    def __call__(self) -> None:
+        self.gradients()
+        self.optimizer.step()
+
+    def check(self) -> list[Any]:
+        self.model.load_state_dict(self.weights)
+        self.model.eval()
+        loss = self.gradients()
+        self.model.train()
+        return [loss, *(parameter.grad for parameter in self.model.parameters())]
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
@@ -71,17 +86,19 @@ def scaled(images: np.ndarray) -> np.ndarray:
 
 
 class Epoch(Row):
-    """An epoch over 60,000 images, from the initial weights and the shuffle to the last step.
+    """An epoch over MNIST's 60,000 images, from the initial weights and the shuffle to the last step.
 
     pynn takes the bytes and scales them batch by batch; the peers get them scaled, outside the time.
     """
 
     family = "training"
-    name = "epoch of MLP 784-100-10 on MNIST, batch 200, Adam"
-    flops = training_flops(60000, (784, 100, 10))
     training = True
-    readme = True
     batch = 200
+
+    def __init__(self, network: Network, readme: bool = False) -> None:
+        self.network, self.readme = network, readme
+        self.name = f"epoch of {network.name} on MNIST, batch {self.batch}, Adam"
+        self.flops = network.training_flops(60000)
 
     def agree(self, ours, theirs) -> str:
         # the mean loss of the epoch; initial weights and shuffles differ
@@ -92,44 +109,49 @@ class Epoch(Row):
         from pynn import datasets
 
         mnist = datasets.mnist()
-        return mnist.train_images.reshape(-1, 784), mnist.train_labels
+        return mnist.train_images.reshape(-1, *self.network.shape), mnist.train_labels
 
     def pynn(self, images, labels) -> Call:
         import pynn
 
         pynn.manual_seed(0)
-        nn = pynn.nn
 
         def epoch():
-            model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
+            model = self.network.pynn()
             optimizer = pynn.optim.Adam(model.parameters(), lr=1e-3)
-            trainer = pynn.train.Trainer(model, optimizer, nn.CrossEntropyLoss())
+            trainer = pynn.train.Trainer(model, optimizer, pynn.nn.CrossEntropyLoss())
             history = trainer.fit((images, labels), epochs=1, batch_size=self.batch, verbose=0)
             return history[-1]["loss"]
 
         return epoch
 
     def torch(self, images, labels) -> Call:
+        """In the memory format that is faster for some of the batches."""
         import torch
 
         torch.manual_seed(0)
-        nn = torch.nn
         images, labels = torch.from_numpy(scaled(images)), torch.from_numpy(labels)
 
-        def epoch():
-            model = nn.Sequential(nn.Linear(784, 100), nn.ReLU(), nn.Linear(100, 10))
+        def epoch(memory_format, samples):
+            model = self.network.torch()
+            if images.ndim == 4:
+                model = model.to(memory_format=memory_format)
             optimizer = torch.optim.Adam(model.parameters(), lr=1e-3, fused=True)
             total = torch.zeros(())
-            for chosen in torch.randperm(len(images)).split(self.batch):
+            for chosen in torch.randperm(samples).split(self.batch):
                 optimizer.zero_grad()
-                loss = nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
+                loss = torch.nn.functional.cross_entropy(model(images[chosen]), labels[chosen])
                 loss.backward()
                 optimizer.step()
                 total += loss.detach()
-            return total / (len(images) // self.batch)
+            return total / (samples // self.batch)
 
-        return epoch
+        formats = torch.contiguous_format, torch.channels_last
+        best = faster([partial(epoch, memory_format, 5 * self.batch) for memory_format in formats])
+        return partial(epoch, best.args[0], len(images))
 
+
+class PerceptronEpoch(Epoch):
     def sklearn(self, images, labels) -> Call:
         from sklearn.neural_network import MLPClassifier
 
@@ -144,8 +166,12 @@ class Epoch(Row):
 
 
 ROWS = [
-    Step((784, 30, 10), 128, "Sigmoid"),
-    Step((8, 64, 64, 10), 32, "ReLU"),
-    Step((784, 512, 512, 10), 256, "ReLU"),
-    Epoch(),
+    Step(mlp(784, 30, 10, activation="Sigmoid"), 128),
+    Step(mlp(8, 64, 64, 10, activation="ReLU"), 32),
+    Step(mlp(784, 512, 512, 10, activation="ReLU"), 256),
+    Step(lenet5("Tanh", "average"), 64),
+    Step(lenet5("ReLU", "max"), 64, readme=False),
+    Step(lenet_tf(), 64),
+    PerceptronEpoch(mlp(784, 100, 10, activation="ReLU"), readme=True),
+    Epoch(lenet5("Tanh", "average")),
 ]

@@ -112,6 +112,8 @@ def _core_flip(w: Tensor) -> Tensor:
 
 def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
     """A number for all axes or one for each, as (height, width)."""
+    if axes == 2 and type(value) is tuple and tuple(map(type, value)) == (int, int) and min(value) >= least:
+        return value  # type: ignore[return-value]  # as layers keep it: no time lost
     try:
         values = [index(v) for v in value] if isinstance(value, tuple | list) else [index(value)] * axes
     except TypeError:
@@ -125,6 +127,8 @@ def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
 
 def _sides(padding: Any, axes: int, reach: Pair, stride: Pair, op: str) -> Sides:
     """The zeros before and after each axis; `reach` is how far a kernel reaches beyond its first tap."""
+    if axes == 2 and type(padding) is int and padding >= 0:  # no time lost
+        return (padding, padding), (padding, padding)
     if padding == "same":
         if stride != (1, 1):
             raise ValueError(f"{op}: padding 'same' needs stride 1, got {stride}")
@@ -192,23 +196,27 @@ def _conv(
     x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
     stride, dilation = _pair(stride, axes, op, "stride", 1), _pair(dilation, axes, op, "dilation", 1)
     kernel = w.shape[2:]
-    sides = _sides(padding, axes, _reach(kernel, dilation), stride, op)
+    reach = _reach(kernel, dilation)
+    sides = _sides(padding, axes, reach, stride, op)
     if x.shape[1] != w.shape[1] * groups:
         raise ValueError(
             f"{op}: expected {w.shape[1] * groups} input channels, got {x.shape[1]} "
             f"(input shape {as_tensor(input).shape})"
         )
-    reach, size = _reach(kernel, dilation), x.shape[2:]
-    room = [n + sum(p) - r - 1 for n, p, r in zip(size, sides, reach, strict=True)]
-    if min(room) < 0:
+    size = x.shape[2:]
+    (top, bottom), (left, right) = sides
+    rows, columns = size[0] + top + bottom - reach[0] - 1, size[1] + left + right - reach[1] - 1
+    if rows < 0 or columns < 0:
         raise ValueError(
             f"{op}: the kernel {kernel[2 - axes :]} is larger than the padded input "
             f"(input shape {as_tensor(input).shape})"
         )
-    geometry = stride, (sides[0][0], sides[1][0]), dilation, groups
+    geometry = stride, (top, left), dilation, groups
     xa, wa = x._array, w._array
-    out = room[0] // stride[0] + 1, room[1] // stride[1] + 1
+    out = rows // stride[0] + 1, columns // stride[1] + 1
     y = _core.conv2d(xa, wa, None if b is None else b._array, act, out, *geometry)
+    if not _core.is_recorded(x, w, b):
+        return _result(Tensor._wrap(y), single, axes)
     wants_x, wants_w, wants_b = x.requires_grad, w.requires_grad, b is not None and b.requires_grad
     saved, kept, output = xa if wants_w else None, wa if wants_x else None, y if act != "none" else None
 
