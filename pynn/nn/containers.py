@@ -11,6 +11,7 @@ from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .linear import Linear
 from .module import Module
 from .pooling import MaxPool1d, MaxPool2d
+from .replay import Replay
 
 # Layers whose kernel applies an activation itself.
 _FUSING = (Linear, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d)
@@ -63,7 +64,22 @@ class Sequential(_Ordered):
                 raise ValueError(f"Sequential: '{name}' cannot name a module")
             setattr(self, name, _checked(module, "Sequential"))
 
+    def freeze(self) -> Sequential:
+        """As for every module. Where all layers are pynn's, a forward pass is recorded for each shape of input, up to 8,
+        and replayed: the same kernels and bits without the Python between them.
+        """
+        super().freeze()
+        if all(type(m).__module__.startswith(f"{__package__}.") for m in self.modules()):
+            self._replay = Replay()
+            self._replay.watch(self)
+        return self
+
     def forward(self, input: Any) -> Tensor:
+        replay = vars(self).get("_replay")
+        if replay is not None:
+            output = replay(self, input)
+            if output is not None:
+                return output
         layers = self._layers()
         i = 0
         while i < len(layers):

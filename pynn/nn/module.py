@@ -16,6 +16,15 @@ from .parameter import Parameter
 from .preprocessing import Preprocessing
 
 
+class _Changes:
+    """Counts the changes of attributes of all modules: who has seen none since knows that all are as they were."""
+
+    epoch = 0
+
+
+changes = _Changes()
+
+
 class Module:
     """Base class of layers and models: define `forward`, keep parameters and submodules as attributes.
 
@@ -38,6 +47,14 @@ class Module:
         except (ValueError, TypeError, IndexError) as error:
             _name_layer(error, self)
             raise
+
+    def __setattr__(self, name: str, value: Any) -> None:
+        changes.epoch += 1
+        object.__setattr__(self, name, value)
+
+    def __delattr__(self, name: str) -> None:
+        changes.epoch += 1
+        object.__delattr__(self, name)
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is part of the state but no parameter; in `state_dict()` unless `persistent=False`."""

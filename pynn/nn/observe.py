@@ -21,12 +21,12 @@ def observed(model: Module, observer: Observer) -> Iterator[None]:
     """
     modules = list(model.named_modules())
     for name, module in modules:
-        vars(module)["forward"] = _reporting(name, module, observer)  # found before the class's own
+        module.forward = _reporting(name, module, observer)  # type: ignore[method-assign]  # found before the class's
     try:
         yield
     finally:
         for _, module in modules:
-            del vars(module)["forward"]
+            del module.forward
 
 
 def _reporting(name: str, module: Module, observer: Observer) -> Callable[..., Any]:
