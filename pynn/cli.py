@@ -6,7 +6,7 @@ import argparse
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -23,10 +23,19 @@ CHECKPOINT_SECONDS = 10.0  # between two checkpoints within an epoch
 RESULT_INDEPENDENT = ("run", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
 MODELS = {"lenet5": ("activation", "pooling"), "lenet_tf": (), "mlp": ("hidden", "activation")}  # with their options
 HIDDEN = [100]
-DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
+DATA: dict[str, Callable[..., datasets.Dataset]] = {
+    "digits": datasets.digits,
+    "mnist": datasets.mnist,
+    "fashion-mnist": datasets.fashion_mnist,
+}
 EPOCHS = {"digits": 60, "mnist": 10, "fashion-mnist": 10}
-OPTIMIZERS = {"adam": (optim.Adam, 1e-3), "sgd": (optim.SGD, 0.1)}  # class, learning rate
-SCHEDULES = {  # of an optimizer and the number of its steps
+OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {
+    "adam": (optim.Adam, 1e-3),
+    "sgd": (optim.SGD, 0.1),
+}  # class, learning rate
+SCHEDULES: dict[
+    str, Callable[[optim.Optimizer, int], optim.lr_scheduler.LRScheduler]
+] = {  # of an optimizer and the number of its steps
     "constant": lambda optimizer, steps: optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
     "cosine": optim.lr_scheduler.CosineAnnealingLR,
 }
@@ -268,7 +277,8 @@ def _read_images(file: str, preprocessing: nn.Preprocessing) -> tuple[np.ndarray
     with open(file, "rb") as stream:
         start = stream.read(2)
     if start not in (b"\0\0", b"\x1f\x8b"):
-        return read_image(file, preprocessing.input_shape[1:]), 1 / 255
+        height, width = preprocessing.input_shape[1:]
+        return read_image(file, (height, width)), 1 / 255
     images = datasets.read_idx(file)
     if images.ndim != 3:
         raise ValueError(f"{file}: expected images, found labels")
