@@ -5,7 +5,9 @@ The compiled core of pynn.
 from __future__ import annotations
 import collections.abc
 import numpy
+import numpy.typing
 import typing
+_ArrayLike: typing.TypeAlias = Array | numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]
 __all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
 class Array:
     """
@@ -53,15 +55,15 @@ class Program:
         """
         Record every kernel call of this thread from now on.
         """
-    def finish(self, results: collections.abc.Sequence[Array]) -> None:
+    def finish(self, results: collections.abc.Sequence[_ArrayLike]) -> None:
         """
         End the recording; `results` are what a replay gives.
         """
-    def input(self, arg0: Array) -> Array:
+    def input(self, arg0: _ArrayLike) -> Array:
         """
         A private copy of an input, to be used in its place while recording.
         """
-    def replay(self, inputs: collections.abc.Sequence[Array]) -> list[Array]:
+    def replay(self, inputs: collections.abc.Sequence[_ArrayLike]) -> list[Array]:
         """
         Run all calls on other inputs; gives the results.
         """
@@ -89,99 +91,99 @@ class Node:
     """
     @property
     def name(self) -> str: ...
-def abs(arg0: Array) -> Array:
+def abs(arg0: _ArrayLike) -> Array:
     ...
-def activation(arg0: Array, arg1: str) -> Array:
+def activation(arg0: _ArrayLike, arg1: str) -> Array:
     ...
-def activation_backward(arg0: Array, arg1: Array, arg2: str) -> Array:
+def activation_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: str) -> Array:
     ...
-def adam(values: list[typing.Any], grads: list[typing.Any], means: list[typing.Any], squares: list[typing.Any], lr: Array, step: Array, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, maximize: bool) -> None:
+def adam(values: list[typing.Any], grads: list[typing.Any], means: list[typing.Any], squares: list[typing.Any], lr: _ArrayLike, step: _ArrayLike, beta1: float, beta2: float, eps: float, weight_decay: float, decoupled: bool, maximize: bool) -> None:
     ...
-def add(input: Array | float, other: Array | float, alpha: typing.Any = 1) -> Array:
+def add(input: _ArrayLike | float, other: _ArrayLike | float, alpha: typing.Any = 1) -> Array:
     ...
-def add_(input: Array, other: Array | float, alpha: typing.Any = 1) -> None:
+def add_(input: _ArrayLike, other: _ArrayLike | float, alpha: typing.Any = 1) -> None:
     ...
 def always_use_team(arg0: bool) -> None:
     """
     For tests: every call of two or more tasks uses all its threads, whatever they cost.
     """
-def argmax(arg0: Array, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
+def argmax(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
-def argmin(arg0: Array, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
+def argmin(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
-def avg_pool2d(arg0: Array, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool, arg3: int) -> Array:
+def avg_pool2d(arg0: _ArrayLike, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool, arg3: int) -> Array:
     ...
-def avg_pool2d_backward(arg0: Array, arg1: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg2: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg3: bool, arg4: int) -> Array:
+def avg_pool2d_backward(arg0: _ArrayLike, arg1: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg2: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg3: bool, arg4: int) -> Array:
     ...
 def built_isas() -> list[str]:
     ...
-def cast(arg0: Array, arg1: numpy.dtype[typing.Any]) -> Array:
+def cast(arg0: _ArrayLike, arg1: numpy.typing.DTypeLike) -> Array:
     ...
 def check_environment() -> None:
     ...
-def contiguous(arg0: Array) -> Array:
+def contiguous(arg0: _ArrayLike) -> Array:
     ...
-def conv2d(arg0: Array, arg1: Array, arg2: Array | None, arg3: str, arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg7: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg8: int) -> Array:
+def conv2d(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: str, arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg7: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg8: int) -> Array:
     ...
-def conv2d_data(arg0: Array, arg1: Array, arg2: Array | None, arg3: str, arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg7: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg8: int) -> Array:
+def conv2d_data(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: str, arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg7: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg8: int) -> Array:
     ...
-def conv2d_flip(arg0: Array, arg1: int) -> Array:
+def conv2d_flip(arg0: _ArrayLike, arg1: int) -> Array:
     ...
-def conv2d_weight(arg0: Array, arg1: Array, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: int) -> Array:
+def conv2d_weight(arg0: _ArrayLike, arg1: _ArrayLike, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: int) -> Array:
     ...
-def copy(array: Array, keep_order: bool = True) -> Array:
+def copy(array: _ArrayLike, keep_order: bool = True) -> Array:
     ...
-def copy_(arg0: Array, arg1: Array) -> None:
+def copy_(arg0: _ArrayLike, arg1: _ArrayLike) -> None:
     ...
-def cross_entropy(arg0: Array, arg1: Array, arg2: Array | None, arg3: int, arg4: str, arg5: float, arg6: bool) -> tuple[typing.Any, ...]:
+def cross_entropy(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: int, arg4: str, arg5: float, arg6: bool) -> tuple[typing.Any, ...]:
     ...
-def cross_entropy_backward(arg0: Array, arg1: Array, arg2: Array | None, arg3: Array, arg4: Array | None, arg5: int, arg6: str, arg7: float) -> Array:
+def cross_entropy_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: _ArrayLike, arg4: _ArrayLike | None, arg5: int, arg6: str, arg7: float) -> Array:
     ...
-def div(input: Array | float, other: Array | float, alpha: typing.Any = 1) -> Array:
+def div(input: _ArrayLike | float, other: _ArrayLike | float, alpha: typing.Any = 1) -> Array:
     ...
-def div_(input: Array, other: Array | float, alpha: typing.Any = 1) -> None:
+def div_(input: _ArrayLike, other: _ArrayLike | float, alpha: typing.Any = 1) -> None:
     ...
-def dropout(arg0: Array, arg1: float, arg2: Array) -> tuple[Array, Array]:
+def dropout(arg0: _ArrayLike, arg1: float, arg2: _ArrayLike) -> tuple[Array, Array]:
     """
     The output, and the mask that the gradient needs.
     """
-def dropout_backward(arg0: Array, arg1: Array, arg2: float) -> Array:
+def dropout_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float) -> Array:
     ...
-def element_loss(arg0: str, arg1: Array, arg2: Array, arg3: Array | None, arg4: Array | None, arg5: str) -> Array:
+def element_loss(arg0: str, arg1: _ArrayLike, arg2: _ArrayLike, arg3: _ArrayLike | None, arg4: _ArrayLike | None, arg5: str) -> Array:
     ...
-def element_loss_backward(arg0: str, arg1: Array, arg2: Array, arg3: Array, arg4: Array | None, arg5: Array | None, arg6: str) -> Array:
+def element_loss_backward(arg0: str, arg1: _ArrayLike, arg2: _ArrayLike, arg3: _ArrayLike, arg4: _ArrayLike | None, arg5: _ArrayLike | None, arg6: str) -> Array:
     ...
-def empty(arg0: collections.abc.Sequence[int], arg1: numpy.dtype[typing.Any]) -> Array:
+def empty(arg0: collections.abc.Sequence[int], arg1: numpy.typing.DTypeLike) -> Array:
     ...
-def eq(arg0: Array | float, arg1: Array | float) -> Array:
+def eq(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def exp(arg0: Array) -> Array:
+def exp(arg0: _ArrayLike) -> Array:
     ...
-def expand(arg0: Array, arg1: collections.abc.Sequence[int]) -> Array:
+def expand(arg0: _ArrayLike, arg1: collections.abc.Sequence[int]) -> Array:
     ...
-def extremum_backward(arg0: Array, arg1: Array, arg2: collections.abc.Sequence[int], arg3: int) -> Array:
+def extremum_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: collections.abc.Sequence[int], arg3: int) -> Array:
     ...
-def fill_(arg0: Array, arg1: typing.Any) -> None:
+def fill_(arg0: _ArrayLike, arg1: typing.Any) -> None:
     ...
 def from_dlpack(arg0: typing.Any) -> Array:
     ...
-def full(arg0: collections.abc.Sequence[int], arg1: typing.Any, arg2: numpy.dtype[typing.Any]) -> Array:
+def full(arg0: collections.abc.Sequence[int], arg1: typing.Any, arg2: numpy.typing.DTypeLike) -> Array:
     ...
-def full_like(arg0: Array, arg1: typing.Any) -> Array:
+def full_like(arg0: _ArrayLike, arg1: typing.Any) -> Array:
     ...
-def gather_normalized(arg0: Array, arg1: Array, arg2: Array, arg3: Array, arg4: int, arg5: Array | None) -> Array:
+def gather_normalized(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike, arg3: _ArrayLike, arg4: int, arg5: _ArrayLike | None) -> Array:
     ...
-def gather_rows(arg0: Array, arg1: Array, arg2: Array | None) -> Array:
+def gather_rows(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None) -> Array:
     ...
-def ge(arg0: Array | float, arg1: Array | float) -> Array:
+def ge(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def gemm(a: Array, b: Array, bias: Array | None = None, activation: str = 'none', out: Array | None = None, accumulate: bool = False, transpose_a: bool = False, transpose_b: bool = False, op: str = 'matmul') -> Array:
+def gemm(a: _ArrayLike, b: _ArrayLike, bias: _ArrayLike | None = None, activation: str = 'none', out: _ArrayLike | None = None, accumulate: bool = False, transpose_a: bool = False, transpose_b: bool = False, op: str = 'matmul') -> Array:
     """
     out = activation(a b + bias) over the last two axes, the axes before them broadcast; with `accumulate` the product is added to out first. `op` names the caller in errors.
     """
-def gt(arg0: Array | float, arg1: Array | float) -> Array:
+def gt(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def index(arg0: Array, arg1: typing.Any) -> Array:
+def index(arg0: _ArrayLike, arg1: typing.Any) -> Array:
     ...
 def is_grad_enabled() -> bool:
     """
@@ -193,73 +195,73 @@ def is_recorded(*tensors):
     """
 def is_recording() -> bool:
     ...
-def is_shared(arg0: Array) -> bool:
+def is_shared(arg0: _ArrayLike) -> bool:
     ...
 def is_strict() -> bool:
     ...
 def isa_name() -> str:
     ...
-def item(arg0: Array) -> typing.Any:
+def item(arg0: _ArrayLike) -> typing.Any:
     ...
-def le(arg0: Array | float, arg1: Array | float) -> Array:
+def le(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def linear(arg0: Array, arg1: Array, arg2: Array | None, arg3: str) -> Array:
+def linear(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: str) -> Array:
     ...
-def linear_backward(grad: Array, input: Array | None, weight: Array, output: Array | None, activation: str, wants_input: bool, wants_weight: bool, wants_bias: bool) -> tuple[typing.Any, ...]:
+def linear_backward(grad: _ArrayLike, input: _ArrayLike | None, weight: _ArrayLike, output: _ArrayLike | None, activation: str, wants_input: bool, wants_weight: bool, wants_bias: bool) -> tuple[typing.Any, ...]:
     ...
 def local_threads() -> int:
     ...
-def log(arg0: Array) -> Array:
+def log(arg0: _ArrayLike) -> Array:
     ...
-def log_softmax(arg0: Array, arg1: int) -> Array:
+def log_softmax(arg0: _ArrayLike, arg1: int) -> Array:
     ...
-def log_softmax_backward(arg0: Array, arg1: Array, arg2: int) -> Array:
+def log_softmax_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: int) -> Array:
     ...
-def lt(arg0: Array | float, arg1: Array | float) -> Array:
+def lt(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
 def machine(root: str = '') -> dict[typing.Any, typing.Any]:
     ...
-def max(arg0: Array, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
+def max(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
-def max_pool2d(arg0: Array, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool) -> tuple[Array, Array]:
+def max_pool2d(arg0: _ArrayLike, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool) -> tuple[Array, Array]:
     ...
-def max_pool2d_backward(arg0: Array, arg1: Array, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool]) -> Array:
+def max_pool2d_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool]) -> Array:
     ...
-def max_pool2d_places(arg0: Array, arg1: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg2: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool]) -> Array:
+def max_pool2d_places(arg0: _ArrayLike, arg1: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg2: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool]) -> Array:
     ...
-def max_unpool2d(arg0: Array, arg1: Array, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"]) -> Array:
+def max_unpool2d(arg0: _ArrayLike, arg1: _ArrayLike, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"]) -> Array:
     ...
-def max_unpool2d_backward(arg0: Array, arg1: Array) -> Array:
+def max_unpool2d_backward(arg0: _ArrayLike, arg1: _ArrayLike) -> Array:
     ...
-def max_with_index(arg0: Array, arg1: int, arg2: bool) -> tuple[Array, Array]:
+def max_with_index(arg0: _ArrayLike, arg1: int, arg2: bool) -> tuple[Array, Array]:
     ...
-def maximum(arg0: Array | float, arg1: Array | float) -> Array:
+def maximum(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def mean(arg0: Array, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
+def mean(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
 def memory_stats() -> dict[typing.Any, typing.Any]:
     ...
-def min(arg0: Array, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
+def min(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
-def min_with_index(arg0: Array, arg1: int, arg2: bool) -> tuple[Array, Array]:
+def min_with_index(arg0: _ArrayLike, arg1: int, arg2: bool) -> tuple[Array, Array]:
     ...
-def minimum(arg0: Array | float, arg1: Array | float) -> Array:
+def minimum(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def mul(input: Array | float, other: Array | float, alpha: typing.Any = 1) -> Array:
+def mul(input: _ArrayLike | float, other: _ArrayLike | float, alpha: typing.Any = 1) -> Array:
     ...
-def mul_(input: Array, other: Array | float, alpha: typing.Any = 1) -> None:
+def mul_(input: _ArrayLike, other: _ArrayLike | float, alpha: typing.Any = 1) -> None:
     ...
-def ne(arg0: Array | float, arg1: Array | float) -> Array:
+def ne(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def neg(arg0: Array) -> Array:
+def neg(arg0: _ArrayLike) -> Array:
     ...
-def nll_loss(arg0: Array, arg1: Array, arg2: Array | None, arg3: int, arg4: str) -> tuple[typing.Any, ...]:
+def nll_loss(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: int, arg4: str) -> tuple[typing.Any, ...]:
     ...
-def nll_loss_backward(arg0: Array, arg1: collections.abc.Sequence[int], arg2: Array | None, arg3: Array, arg4: Array | None, arg5: int, arg6: str) -> Array:
+def nll_loss_backward(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: _ArrayLike | None, arg3: _ArrayLike, arg4: _ArrayLike | None, arg5: int, arg6: str) -> Array:
     ...
 def num_threads() -> int:
     ...
-def peak_copy(arg0: Array, arg1: Array) -> None:
+def peak_copy(arg0: _ArrayLike, arg1: _ArrayLike) -> None:
     """
     Copies contiguous float32 memory on every thread.
     """
@@ -267,21 +269,21 @@ def peak_fma(arg0: int) -> float:
     """
     Runs multiply-adds in registers on every thread; gives the floating-point operations done.
     """
-def permute(arg0: Array, arg1: collections.abc.Sequence[int]) -> Array:
+def permute(arg0: _ArrayLike, arg1: collections.abc.Sequence[int]) -> Array:
     ...
-def pow(arg0: Array | float, arg1: Array | float) -> Array:
+def pow(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def random_bernoulli_(arg0: Array, arg1: Array, arg2: float) -> None:
+def random_bernoulli_(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float) -> None:
     ...
-def random_integers(arg0: collections.abc.Sequence[int], arg1: Array, arg2: int, arg3: int) -> Array:
+def random_integers(arg0: collections.abc.Sequence[int], arg1: _ArrayLike, arg2: int, arg3: int) -> Array:
     ...
-def random_normal_(arg0: Array, arg1: Array, arg2: float, arg3: float) -> None:
+def random_normal_(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float, arg3: float) -> None:
     ...
-def random_permutation(arg0: int, arg1: Array) -> Array:
+def random_permutation(arg0: int, arg1: _ArrayLike) -> Array:
     ...
-def random_truncated_normal_(arg0: Array, arg1: Array, arg2: float, arg3: float, arg4: float, arg5: float) -> None:
+def random_truncated_normal_(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float, arg3: float, arg4: float, arg5: float) -> None:
     ...
-def random_uniform_(arg0: Array, arg1: Array, arg2: float, arg3: float) -> None:
+def random_uniform_(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float, arg3: float) -> None:
     ...
 def record(name, array, inputs, backward, saved = tuple()):
     """
@@ -293,7 +295,7 @@ def record(name, array, inputs, backward, saved = tuple()):
     """
 def release_memory() -> None:
     ...
-def reshape(arg0: Array, arg1: collections.abc.Sequence[int]) -> Array:
+def reshape(arg0: _ArrayLike, arg1: collections.abc.Sequence[int]) -> Array:
     ...
 def run_backward(arg0: typing.Any, arg1: typing.Any, arg2: bool) -> None:
     """
@@ -315,23 +317,23 @@ def set_spin_microseconds(arg0: int) -> None:
     ...
 def set_strict(arg0: bool) -> None:
     ...
-def sgd(values: list[typing.Any], grads: list[typing.Any], momenta: list[typing.Any], lr: Array, momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool, first: bool) -> None:
+def sgd(values: list[typing.Any], grads: list[typing.Any], momenta: list[typing.Any], lr: _ArrayLike, momentum: float, dampening: float, weight_decay: float, nesterov: bool, maximize: bool, first: bool) -> None:
     ...
-def sign(arg0: Array) -> Array:
+def sign(arg0: _ArrayLike) -> Array:
     ...
-def softmax(arg0: Array, arg1: int) -> Array:
+def softmax(arg0: _ArrayLike, arg1: int) -> Array:
     ...
-def softmax_backward(arg0: Array, arg1: Array, arg2: int) -> Array:
+def softmax_backward(arg0: _ArrayLike, arg1: _ArrayLike, arg2: int) -> Array:
     ...
-def sqrt(arg0: Array) -> Array:
+def sqrt(arg0: _ArrayLike) -> Array:
     ...
 def stop_team() -> None:
     ...
-def sub(input: Array | float, other: Array | float, alpha: typing.Any = 1) -> Array:
+def sub(input: _ArrayLike | float, other: _ArrayLike | float, alpha: typing.Any = 1) -> Array:
     ...
-def sub_(input: Array, other: Array | float, alpha: typing.Any = 1) -> None:
+def sub_(input: _ArrayLike, other: _ArrayLike | float, alpha: typing.Any = 1) -> None:
     ...
-def sum(arg0: Array, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
+def sum(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
 def supported_isas() -> list[str]:
     ...
@@ -345,7 +347,7 @@ def use_tensor_class(tensor: type, as_tensor: typing.Any) -> None:
     """
     The class of the tensors that `record` and `wrap_tensor` make, and what makes them of other objects.
     """
-def wrap(arg0: Array) -> Array:
+def wrap(arg0: _ArrayLike) -> Array:
     ...
 def wrap_tensor(array):
     """

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import argparse
+import contextlib
 import math
 import os
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -18,22 +19,33 @@ from pynn.data import Loader
 from pynn.io.images import read_image
 from pynn.train import Callback, Checkpoint, Schedule, Trainer
 
-FAILURE, INTERRUPTED = 2, 130
+FAILURE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the latter two as the shell counts death by a signal
 CHECKPOINT_SECONDS = 10.0  # between two checkpoints within an epoch
 RESULT_INDEPENDENT = ("run", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
 MODELS = {"lenet5": ("activation", "pooling"), "lenet_tf": (), "mlp": ("hidden", "activation")}  # with their options
 HIDDEN = [100]
-DATA = {"digits": datasets.digits, "mnist": datasets.mnist, "fashion-mnist": datasets.fashion_mnist}
+DATA: dict[str, Callable[..., datasets.Dataset]] = {
+    "digits": datasets.digits,
+    "mnist": datasets.mnist,
+    "fashion-mnist": datasets.fashion_mnist,
+}
 EPOCHS = {"digits": 60, "mnist": 10, "fashion-mnist": 10}
-OPTIMIZERS = {"adam": (optim.Adam, 1e-3), "sgd": (optim.SGD, 0.1)}  # class, learning rate
-SCHEDULES = {  # of an optimizer and the number of its steps
+OPTIMIZERS: dict[str, tuple[Callable[..., optim.Optimizer], float]] = {
+    "adam": (optim.Adam, 1e-3),
+    "sgd": (optim.SGD, 0.1),
+}  # class, learning rate
+_Scheduler = Callable[[optim.Optimizer, int], optim.lr_scheduler.LRScheduler]  # of an optimizer and the number of steps
+SCHEDULES: dict[str, _Scheduler] = {
     "constant": lambda optimizer, steps: optim.lr_scheduler.LambdaLR(optimizer, lambda step: 1.0),
     "cosine": optim.lr_scheduler.CosineAnnealingLR,
 }
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command; returns the exit status. An error is one line on stderr and status 2; Ctrl-C gives 130."""
+    """Run one command; returns the exit status. An error is one line on stderr and status 2; Ctrl-C gives 130.
+
+    Where what reads the output ends first, as `head` does, the command ends too, without a word and with status 141.
+    """
     try:
         options = _parser().parse_args(arguments)
         options.run(options)
@@ -41,6 +53,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         return 0
     except KeyboardInterrupt as error:
         return _fail(f"interrupted{error}", INTERRUPTED)
+    except BrokenPipeError:
+        return _flushed(BROKEN_PIPE)
     except MemoryError as error:
         return _fail(f"out of memory: {error}" if str(error) else "out of memory", FAILURE)
     except (ValueError, OSError, ArithmeticError, ImportError) as error:
@@ -48,15 +62,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _fail(message: str, status: int) -> int:
-    print(f"pynn: {' '.join(message.split())}", file=sys.stderr)
-    try:
-        print(end="", flush=True)
-    except OSError:  # a full disk or a closed pipe behind stdout: nothing may be left for the exit to flush
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    with contextlib.suppress(OSError):
+        print(f"pynn: {' '.join(message.split())}", file=sys.stderr)
+    return _flushed(status)
+
+
+def _flushed(status: int) -> int:
+    """`status`, after which nothing is left that Python would flush at its exit and complain of."""
+    for stream in (sys.stdout, sys.stderr):
+        try:
+            print(end="", file=stream, flush=True)
+        except OSError:  # a full disk or a closed pipe behind it
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return status
 
 
 class _Parser(argparse.ArgumentParser):
+    def exit(self, status: int = 0, message: str | None = None) -> NoReturn:
+        print(end="", flush=True)  # of --help and --version; an error here is one of `main`
+        super().exit(status, message)
+
     def error(self, message: str) -> NoReturn:
         sys.exit(_fail(f"{message} (see {self.prog} --help)", FAILURE))
 
@@ -268,7 +293,8 @@ def _read_images(file: str, preprocessing: nn.Preprocessing) -> tuple[np.ndarray
     with open(file, "rb") as stream:
         start = stream.read(2)
     if start not in (b"\0\0", b"\x1f\x8b"):
-        return read_image(file, preprocessing.input_shape[1:]), 1 / 255
+        height, width = preprocessing.input_shape[1:]
+        return read_image(file, (height, width)), 1 / 255
     images = datasets.read_idx(file)
     if images.ndim != 3:
         raise ValueError(f"{file}: expected images, found labels")

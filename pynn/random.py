@@ -56,10 +56,9 @@ class Generator:
             values = [operator.index(v) for v in state]
         except TypeError:
             raise TypeError(f"Generator: expected integers for seed, stream and offset, got {state}") from None
-        values = [v % 2**64 if -(2**63) <= v < 2**64 else None for v in values]
-        if len(values) != 3 or None in values:
+        if len(values) != 3 or not all(-(2**63) <= v < 2**64 for v in values):
             raise ValueError(f"Generator: expected seed, stream and offset of 64 bits, got {state}")
-        _core.copy_(self._array, np.array(values, np.uint64).view(np.int64))
+        _core.copy_(self._array, np.array([v % 2**64 for v in values], np.uint64).view(np.int64))
 
     def __reduce__(self) -> tuple:
         return Generator, self.get_state()

@@ -477,7 +477,7 @@ def from_dlpack(x: Any) -> Tensor:
     return Tensor._wrap(_core.from_dlpack(x))
 
 
-def _rebuild(cls: type, values: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:
+def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool, grad: Tensor | None) -> Tensor:
     t = cls.__new__(cls)
     t._array = _core.copy(_core.wrap(values))
     t.grad = grad

@@ -71,9 +71,10 @@ def filters(
     `model.preprocessing`, or is square, unless given. At most `count` tiles are drawn. ValueError where there is no
     such layer, or its inputs are no image.
     """
-    layer = next((m for m in model.modules() if isinstance(getattr(m, "weight", None), nn.Parameter)), None)
-    weight = None if layer is None else np.asarray(layer.weight.detach())
-    if weight is None or weight.ndim not in (2, 4):
+    layers = ((m, vars(m).get("weight")) for m in model.modules())
+    layer, parameter = next(((m, w) for m, w in layers if isinstance(w, nn.Parameter)), (None, None))
+    weight = np.empty(0) if parameter is None else np.asarray(parameter.detach())
+    if weight.ndim not in (2, 4):
         raise ValueError("filters: expected a model with a Linear or Conv2d layer first")
     if weight.ndim == 2:
         height, width = _image_shape(weight.shape[1], model, input_shape)
@@ -95,7 +96,7 @@ def feature_maps(model: nn.Module, image: Any, layer: str | nn.Module, path: Str
     """
     names = {module: name for name, module in model.named_modules()}
     name = names.get(layer) if isinstance(layer, nn.Module) else layer
-    if name not in names.values():
+    if name is None or name not in names.values():
         known = ", ".join(filter(None, names.values()))
         raise ValueError(f"feature_maps: expected one of the layers {known}, got {layer!r}")
     outputs: list[Any] = []
@@ -229,11 +230,10 @@ def wrong_examples(
 def _figure(width: float = 4.8, height: float = 3.6) -> Figure:
     try:
         from matplotlib.figure import Figure
+        from matplotlib.layout_engine import ConstrainedLayoutEngine
     except ImportError:
         raise ImportError("pictures need matplotlib: pip install 'pynn-native[cli]'") from None
-    figure = Figure(figsize=(width, height), layout="constrained")
-    figure.get_layout_engine().set(w_pad=0.08, h_pad=0.08)
-    return figure
+    return Figure(figsize=(width, height), layout=ConstrainedLayoutEngine(w_pad=0.08, h_pad=0.08))
 
 
 def _written(figure: Figure, path: StrPath | None) -> Figure:
@@ -268,7 +268,7 @@ def _mosaic(tiles: np.ndarray, title: str, cmap: str, lowest: float, highest: fl
 
 def _image_shape(inputs: int, model: nn.Module, given: tuple[int, int] | None) -> tuple[int, int]:
     """Height and width of an image that has so many pixels, or so many in each of its channels."""
-    known = given
+    known: tuple[int, ...] | None = given
     if known is None and isinstance(model.preprocessing, nn.Preprocessing):
         known = model.preprocessing.input_shape[-2:]
     shape = (math.isqrt(inputs),) * 2 if known is None else tuple(known)

@@ -6,12 +6,12 @@ The header is the magic number (2051 for images, 2049 for labels) and one 32-bit
 from __future__ import annotations
 
 import gzip
+import io
 import math
 import os
 import struct
 import zlib
 from pathlib import Path
-from typing import BinaryIO
 
 import numpy as np
 
@@ -47,7 +47,7 @@ def read_idx(path: str | os.PathLike[str]) -> np.ndarray:
             raise ValueError(f"{path}: expected a whole gzip file, found a damaged one ({error})") from error
 
 
-def _read(path: Path, file: BinaryIO, at_most: int) -> np.ndarray:
+def _read(path: Path, file: io.BufferedIOBase, at_most: int) -> np.ndarray:
     """The array in a stream that cannot hold more than `at_most` bytes."""
     shape = _read_header(path, file)
     size = math.prod(shape)
@@ -56,7 +56,7 @@ def _read(path: Path, file: BinaryIO, at_most: int) -> np.ndarray:
     content = np.empty(size, np.uint8)
     found = 0
     while found < size:
-        count = file.readinto(memoryview(content)[found : found + _CHUNK])
+        count = file.readinto(content.data[found : found + _CHUNK])
         if not count:
             raise ValueError(
                 f"{path}: expected {size} bytes after the header for the dimensions {shape}, found {found}"
@@ -67,7 +67,7 @@ def _read(path: Path, file: BinaryIO, at_most: int) -> np.ndarray:
     return content.reshape(shape)
 
 
-def _read_header(path: Path, file: BinaryIO) -> tuple[int, ...]:
+def _read_header(path: Path, file: io.BufferedIOBase) -> tuple[int, ...]:
     magic = int.from_bytes(_read_exactly(path, file, 4), "big")
     if magic not in _DIMENSIONS:
         raise ValueError(f"{path}: expected the magic number {IMAGES} (images) or {LABELS} (labels), found {magic}")
@@ -78,7 +78,7 @@ def _read_header(path: Path, file: BinaryIO) -> tuple[int, ...]:
     return shape
 
 
-def _read_exactly(path: Path, file: BinaryIO, count: int) -> bytes:
+def _read_exactly(path: Path, file: io.BufferedIOBase, count: int) -> bytes:
     data = file.read(count)
     if len(data) < count:
         raise ValueError(f"{path}: expected an IDX header, found the end of the file in it")

@@ -29,7 +29,7 @@ CLASSES = {
 CONTAINERS = (nn.Sequential, nn.ModuleList)
 MOST_NESTED = 50
 UNBOUNDED = 2**63  # for descriptions of models that are there already
-_ANNOTATED = {"int": int, "bool": bool, "str": str, "float": (int, float)}
+_ANNOTATED: dict[Any, type | tuple[type, ...]] = {"int": int, "bool": bool, "str": str, "float": (int, float)}
 
 Builders = Mapping[str, Callable[..., nn.Module]]
 

@@ -41,9 +41,11 @@ class _Ordered(Module):
         return iter(self._layers())
 
 
-def _commute(layer: Module, following: Module | None) -> bool:
+def _commute(layer: Module, following: Module) -> bool:
     """Whether the two may be called in the other order: ReLU keeps the order of numbers, so the largest stays it."""
-    return type(layer) is ReLU and type(following) in (MaxPool1d, MaxPool2d) and not following.return_indices
+    if type(layer) is not ReLU or not isinstance(following, MaxPool1d | MaxPool2d):
+        return False
+    return type(following) in (MaxPool1d, MaxPool2d) and not following.return_indices
 
 
 class Sequential(_Ordered):
@@ -56,10 +58,10 @@ class Sequential(_Ordered):
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         if len(modules) == 1 and isinstance(modules[0], Mapping):
-            named = modules[0].items()
+            named: dict[str, Any] = dict(modules[0])
         else:
-            named = ((str(i), m) for i, m in enumerate(modules))
-        for name, module in named:
+            named = {str(i): m for i, m in enumerate(modules)}
+        for name, module in named.items():
             if hasattr(type(self), name) or name == "_buffers" or "." in name or not name:
                 raise ValueError(f"Sequential: '{name}' cannot name a module")
             setattr(self, name, _checked(module, "Sequential"))
@@ -86,11 +88,11 @@ class Sequential(_Ordered):
             layer = layers[i]
             following = layers[i + 1] if i + 1 < len(layers) else None
             i += 2
-            if _commute(layer, following):
+            if following is not None and _commute(layer, following):
                 input = layer(following(input))
             elif (
                 type(layer) in _FUSING
-                and layer.activation == "none"
+                and layer.activation == "none"  # type: ignore[attr-defined]  # mypy cannot narrow by such a test
                 and isinstance(following, Activation)
                 and not (i < len(layers) and _commute(following, layers[i]))
             ):

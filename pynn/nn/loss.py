@@ -20,6 +20,8 @@ class _Loss(Module):
 
 
 class _WeightedLoss(_Loss):
+    weight: Tensor | None
+
     def __init__(self, weight: Any = None, reduction: str = "mean") -> None:
         super().__init__(reduction)
         self.register_buffer("weight", None if weight is None else as_tensor(weight))
@@ -65,6 +67,8 @@ class NLLLoss(_WeightedLoss):
 
 class BCEWithLogitsLoss(_WeightedLoss):
     """Sigmoid cross-entropy of logits with targets in [0, 1]."""
+
+    pos_weight: Tensor | None
 
     def __init__(self, weight: Any = None, reduction: str = "mean", pos_weight: Any = None) -> None:
         super().__init__(weight, reduction)

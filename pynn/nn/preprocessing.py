@@ -81,7 +81,7 @@ class Preprocessing:
 
 
 def _is_size(value: Any) -> bool:
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= 1
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= 1
 
 
 def _numbers(value: Any, name: str, channels: int | None) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from collections.abc import Iterable
 from typing import Any
@@ -30,15 +31,12 @@ def clip_grad_norm_(
     gradients = _gradients(parameters)
     if not gradients:
         return Tensor._wrap(_core.full((), 0, float32))
-    total = None
-    for gradient in gradients:
-        part = _power_sum(gradient, norm_type)
-        if total is not None:
-            part = _core.maximum(total, part) if norm_type == math.inf else _core.add(total, part)
-        total = part
-    norm = total if norm_type in (1, math.inf) else _core.sqrt(total)
-    if norm_type not in (1, 2, math.inf):
-        norm = _core.pow(total, 1 / norm_type)
+    together = _core.maximum if norm_type == math.inf else _core.add
+    norm = functools.reduce(together, [_power_sum(gradient, norm_type) for gradient in gradients])
+    if norm_type == 2:
+        norm = _core.sqrt(norm)
+    elif norm_type not in (1, math.inf):
+        norm = _core.pow(norm, 1 / norm_type)
     if error_if_nonfinite and not math.isfinite(_core.item(norm)):
         raise RuntimeError(f"clip_grad_norm_: the norm of the gradients is {_core.item(norm)}")
     factor = _core.minimum(_core.div(float(max_norm), _core.add(norm, 1e-6)), 1.0)

@@ -52,7 +52,7 @@ from .reduce import amax, amin, argmax, argmin, max, mean, min, sum
 from .softmax import log_softmax, softmax
 from .views import cast, clone, contiguous, expand, flatten, index, permute, reshape, squeeze, transpose, unsqueeze
 
-__all__ = [
+__all__: list[str] = [
     "abs",
     "adaptive_avg_pool1d",
     "adaptive_avg_pool2d",

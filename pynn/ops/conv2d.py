@@ -113,7 +113,7 @@ def _core_flip(w: Tensor) -> Tensor:
 def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
     """A number for all axes or one for each, as (height, width)."""
     if axes == 2 and type(value) is tuple and tuple(map(type, value)) == (int, int) and min(value) >= least:
-        return value  # type: ignore[return-value]  # as layers keep it: no time lost
+        return value  # as layers keep it: no time lost
     try:
         values = [index(v) for v in value] if isinstance(value, tuple | list) else [index(value)] * axes
     except TypeError:
@@ -140,11 +140,12 @@ def _sides(padding: Any, axes: int, reach: Pair, stride: Pair, op: str) -> Sides
     if len(each) == 1:
         each *= axes
     try:
-        sides = [tuple(map(index, p)) if isinstance(p, tuple | list) else (index(p), index(p)) for p in each]
+        pairs = [[index(n) for n in p] if isinstance(p, tuple | list) else [index(p)] * 2 for p in each]
     except TypeError:
-        sides = []
-    if len(sides) != axes or any(len(p) != 2 or min(p) < 0 for p in sides):
+        pairs = []
+    if len(pairs) != axes or any(len(p) != 2 or min(p) < 0 for p in pairs):
         raise ValueError(f"{op}: expected padding as integers >= 0, pairs, 'same' or 'valid', got {padding!r}")
+    sides = [(first, last) for first, last in pairs]
     return (sides[0], sides[1]) if axes == 2 else ((0, 0), sides[0])
 
 

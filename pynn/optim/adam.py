@@ -46,7 +46,7 @@ class Adam(Optimizer):
             states = [self.state[p] for p in chosen]
             _core.adam(
                 [p._array for p in chosen],
-                [p.grad._array for p in chosen],  # type: ignore[union-attr]
+                [p.grad._array for p in chosen],
                 [s["exp_avg"] for s in states],
                 [s["exp_avg_sq"] for s in states],
                 self._rate(group),

@@ -59,7 +59,7 @@ class SGD(Optimizer):
     def _launch(self, group: dict[str, Any], parameters: list[Tensor], momenta: list[Any], first: bool) -> None:
         _core.sgd(
             [p._array for p in parameters],
-            [p.grad._array for p in parameters],  # type: ignore[union-attr]
+            [p.grad._array for p in parameters],
             momenta,
             self._rate(group),
             group["momentum"],

@@ -99,7 +99,7 @@ def monitored(owner: str, row: Mapping[str, Any], monitor: str) -> float:
 
 def is_count(value: Any, least: int) -> bool:
     """Whether `value` is a whole number >= `least`."""
-    return isinstance(value, int | np.integer) and not isinstance(value, bool) and value >= least
+    return isinstance(value, int | np.integer) and not isinstance(value, bool) and int(value) >= least
 
 
 def is_number(value: Any) -> bool:

@@ -196,8 +196,9 @@ def _check(trainer: Trainer, state: Mapping[str, Any]) -> None:
             raise ValueError(f"expected {name} {value}, got {state[name]}")
     check_arrays("model", trainer.model.state_dict(), state["model"])
     random.checked_rng_state(state["rng"])
-    if state["loader"] is not None:
-        copy.copy(trainer._run.loader).load_state_dict(state["loader"])
+    loader = trainer._run.loader
+    if loader is not None and state["loader"] is not None:
+        copy.copy(loader).load_state_dict(state["loader"])
     rows, columns = state["history"], ("epoch", "loss", "seconds")
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise ValueError("expected a history of one dictionary for each epoch")

@@ -14,6 +14,7 @@ import numpy as np
 from .. import nn, random
 from ..autograd import no_grad
 from ..data import Loader
+from ..nn.module import mode
 from ..tensor import Tensor, full_like
 from .callbacks import Callback, as_callbacks, is_count, is_number
 from .checkpoint import Run, restore, state_of
@@ -118,7 +119,7 @@ class Trainer:
             progress = Progress(last, verbose)
             at_end.callback(self._run.leave_data)
             at_end.callback(progress.close)
-            at_end.enter_context(_mode(self.model, training=True))
+            at_end.enter_context(mode(self.model, training=True))
             interrupt = at_end.enter_context(Interrupt())
             for callback in self._run.callbacks:
                 callback.on_fit_start(self)
@@ -238,7 +239,7 @@ class Trainer:
         """{"loss": …} over `data` in evaluation mode, and "accuracy" where the targets are class indices."""
         loader = self._in_order(data, batch_size, "evaluate")
         total, correct, classified = 0.0, 0, False
-        with _mode(self.model, training=False), no_grad():
+        with mode(self.model, training=False), no_grad():
             for x, y in loader:
                 output = self.model(x)
                 total += self.loss(output, y).item() * x.shape[0]
@@ -252,7 +253,7 @@ class Trainer:
         """The share of samples whose highest output is that of their class; targets are class indices."""
         loader = self._in_order(data, batch_size, "accuracy")
         correct = 0
-        with _mode(self.model, training=False), no_grad():
+        with mode(self.model, training=False), no_grad():
             for x, y in loader:
                 output = self.model(x)
                 if not is_class_index(output.shape, y):
@@ -267,7 +268,7 @@ class Trainer:
         """The model's outputs for an array or the inputs of a Loader, in order, in evaluation mode."""
         loader = inputs if isinstance(inputs, Loader) else Loader(self._converted(inputs))
         loader = loader.in_order(EVALUATION_BATCH if batch_size is None else batch_size, targets=False)
-        with _mode(self.model, training=False), no_grad():
+        with mode(self.model, training=False), no_grad():
             outputs = [self.model(x).numpy() for x in loader] or [self.model(loader.take([])[0]).numpy()]
         return np.concatenate(outputs)
 
@@ -317,26 +318,15 @@ class Trainer:
         return next((p.dtype for p in self.model.parameters()), np.dtype(np.float32))
 
     def _check(self, loader: Loader, caller: str) -> None:
+        assert loader.targets is not None  # _loader has looked
         if not len(loader):
             raise ValueError(f"{caller}: expected at least one batch, got {loader.samples} samples")
         check_finite(loader.inputs, f"{caller}: inputs")
         check_finite(loader.targets, f"{caller}: targets")
-        with _mode(self.model, training=False), no_grad():
+        with mode(self.model, training=False), no_grad():
             output = self.model(loader.take([0])[0])
         check_labels(loader.targets, output.shape, getattr(self.loss, "ignore_index", -100), caller)
 
 
 def _correct(output: Tensor, labels: Tensor) -> int:
     return int((output.argmax(1) == labels).sum().item())
-
-
-@contextlib.contextmanager
-def _mode(model: nn.Module, training: bool) -> Iterator[None]:
-    """Training or evaluation mode; every module has its own mode back afterwards."""
-    before = [(module, module.training) for module in model.modules()]
-    model.train(training)
-    try:
-        yield
-    finally:
-        for module, mode in before:
-            module.training = mode
