@@ -67,8 +67,8 @@ class Sequential(_Ordered):
             setattr(self, name, _checked(module, "Sequential"))
 
     def freeze(self) -> Sequential:
-        """As for every module. Where all layers are pynn's, a forward pass is recorded for each shape of input, up to 8,
-        and replayed: the same kernels and bits without the Python between them.
+        """As for every module. Where all layers are pynn's, a forward pass is recorded for each shape of input (up to 8
+        of them) and replayed: the same kernels and bits without the Python between them.
         """
         super().freeze()
         if all(type(m).__module__.startswith(f"{__package__}.") for m in self.modules()):
