@@ -1,10 +1,12 @@
-// Convolutions of N, C, H, W arrays with any strides: checks, channels-last copies where needed, the flipped weight.
+// Convolutions of N, C, H, W arrays with any strides: checks, channels-last copies where needed.
 #include "ops/conv2d.h"
 
 #include <pybind11/stl.h>
 
+#include <algorithm>
 #include <array>
 #include <atomic>
+#include <cmath>
 
 #include "bindings/families.h"
 #include "dispatch.h"
@@ -30,18 +32,21 @@ struct Geometry {  // of (height, width)
   int64_t groups;
 };
 
-// The shape of a convolution of images of `size` (n, c, h, w) to images (n, o, oh, ow) by a weight (o, c, kh, kw).
+// The shape of a convolution of images `in` (n, c, h, w) to images `out` (n, o, oh, ow) by a weight (o, c, kh, kw).
 ConvShape shape_of(DType dtype, const int64_t* in, const int64_t* weight, const int64_t* out, const Geometry& g) {
   const int64_t groups = g.groups;
-  if (groups < 1 || in[1] != groups * weight[1] || out[1] != weight[0] || weight[0] % groups || in[0] != out[0])
+  if (groups < 1 || in[1] % groups || in[1] / groups != weight[1] || out[1] != weight[0] || weight[0] % groups ||
+      in[0] != out[0])
     fail("conv2d: channels or images do not fit " + std::to_string(groups) + " groups");
+  // What the images and all windows span: the kernels' sizes, offsets and buffers are products of parts of it.
+  double span = std::max(1., double(in[0])) * std::max({1., double(in[1]), double(out[1])});
   for (int i = 0; i < 2; i++) {
     if (g.stride[i] < 1 || g.dilation[i] < 1 || weight[2 + i] < 1 || in[2 + i] < 0 || out[2 + i] < 1)
       fail("conv2d: expected stride, dilation, kernel and outputs >= 1");
-    constexpr int64_t kLargest = int64_t(1) << 40;
-    for (int64_t v : {g.stride[i], g.dilation[i], g.before[i], -g.before[i], weight[2 + i], in[2 + i], out[2 + i]})
-      if (v > kLargest) fail("conv2d: a size is too large");
+    span *= std::abs(double(g.before[i])) + double(in[2 + i]) + double(out[2 + i]) * double(g.stride[i]) +
+            double(weight[2 + i]) * double(g.dilation[i]);
   }
+  if (span > 0x1p56) fail("conv2d: a size is too large");
   return {dtype,       in[0],         in[2],         in[3],       weight[1],  weight[0] / groups,
           groups,      weight[2],     weight[3],     out[2],      out[3],     g.stride[0],
           g.stride[1], g.dilation[0], g.dilation[1], g.before[0], g.before[1]};
@@ -91,8 +96,10 @@ ArrayRef data_gradient(const ArrayRef& dy, const ArrayRef& weight, const Optiona
                        const std::string& activation, const Pair& size, const Pair& stride, const Pair& before,
                        const Pair& dilation, int64_t groups) {
   check_operands(*dy, *weight);
-  if (groups < 1) fail("conv2d: expected groups >= 1");
-  const int64_t in[] = {dy->shape[0], groups * weight->shape[1], size[0], size[1]};
+  int64_t channels;
+  if (groups < 1 || __builtin_mul_overflow(groups, weight->shape[1], &channels))
+    fail("conv2d: expected groups >= 1, got " + std::to_string(groups));
+  const int64_t in[] = {dy->shape[0], channels, size[0], size[1]};
   Conv2dData p;
   p.shape = shape_of(dy->dtype, in, weight->shape, dy->shape, {stride, before, dilation, groups});
   p.activation = epilogue(activation);
@@ -111,7 +118,7 @@ ArrayRef data_gradient(const ArrayRef& dy, const ArrayRef& weight, const Optiona
 ArrayRef weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
                          const Pair& before, const Pair& dilation, int64_t groups) {
   check_operands(*x, *dy);
-  if (groups < 1) fail("conv2d: expected groups >= 1");
+  if (groups < 1) fail("conv2d: expected groups >= 1, got " + std::to_string(groups));
   const int64_t weight[] = {dy->shape[1], x->shape[1] / groups, kernel[0], kernel[1]};
   Conv2dWeight p;
   p.shape = shape_of(x->dtype, x->shape, weight, dy->shape, {stride, before, dilation, groups});
@@ -128,23 +135,16 @@ ArrayRef weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kern
   return move_axis(out, 3, 1);
 }
 
-// The weight of the data gradient: (groups * o, c, kh, kw) turned by 180 degrees as (groups * c, o, kh, kw).
-ArrayRef flip(const ArrayRef& weight, int64_t groups) {
-  if (weight->dims != 4 || groups < 1 || weight->shape[0] % groups)
-    fail("conv2d: expected a 4-d weight for " + std::to_string(groups) + " groups, got " + shape_string(*weight));
-  const int64_t *n = weight->shape, *step = weight->strides;
-  const int64_t o = n[0] / groups;
+// A weight (o, c, kh, kw) turned by 180 degrees, for a true convolution.
+ArrayRef flip(const ArrayRef& weight) {
+  if (weight->dims != 4) fail("conv2d_flip: expected a 4-d weight, got " + shape_string(*weight));
   const ArrayRef v = view(*weight);
-  const int64_t shape[] = {groups, n[1], n[2], n[3], o},
-                strides[] = {o * step[0], step[1], -step[2], -step[3], step[0]};
-  if (weight->size) v->data += ((n[2] - 1) * step[2] + (n[3] - 1) * step[3]) * int64_t(item_size(weight->dtype));
-  set_shape(*v, shape, 5);
-  for (int i = 0; i < 5; i++) v->strides[i] = strides[i];
+  for (int i = 2; i < 4; i++) {
+    if (weight->size) v->data += (v->shape[i] - 1) * v->strides[i] * int64_t(item_size(v->dtype));
+    v->strides[i] = -v->strides[i];
+  }
   update_contiguous(*v);
-  const ArrayRef out = copy(v, false);
-  const int64_t merged[] = {groups * n[1], n[2], n[3], o};
-  set_shape(*out, merged, 4);
-  return move_axis(out, 3, 1);
+  return copy(v, false);
 }
 
 }  // namespace

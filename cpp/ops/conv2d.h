@@ -19,7 +19,8 @@ struct ConvShape {
 };
 
 // y = f(conv(x, weight) + bias). An element of y is one chain of fma() over kh, kw, c in this order that starts from
-// zero; bias (null, or groups * o elements), then activation, come last. No tile or thread count changes a bit.
+// zero; bias (null, or groups * o elements), then activation, come last. Where `strict` is false and the layer large
+// enough, Winograd's algorithm takes the place of the chain. No tile, thread count or batch split changes a bit.
 struct Conv2d {
   static constexpr const char* name = "conv2d";
   static constexpr bool arithmetic = true;
@@ -37,8 +38,8 @@ struct Conv2d {
   }
 };
 
-// dx = f(the gradient of x + bias), a chain over kh, kw from the last tap to the first, then o; bias is null, or has
-// groups * c elements.
+// dx = f(the gradient of x + bias), a chain over kh, kw from the last tap to the first, then o, or Winograd's algorithm
+// as above; bias is null, or has groups * c elements.
 struct Conv2dData {
   static constexpr const char* name = "conv2d_data";
   static constexpr bool arithmetic = true;

@@ -28,8 +28,10 @@ def conv2d(
     `bias` (O,).
 
     `padding` with zeros: a number, (height, width), ((top, bottom), (left, right)), "valid" (none) or "same" (stride 1:
-    the output is as large as the input). The output is N, C, H, W with the channels last in memory. Each element is one
-    chain of fused multiply-adds over KH, KW, C: the same bits at any number of threads and for an image alone.
+    the output is as large as the input). The output is N, C, H, W with the channels last in memory. It has the
+    same bits at any number of threads and for an image alone: each element is one chain of fused multiply-adds over
+    KH, KW, C, except where Winograd's algorithm serves (float32 layers of 3 x 3 or 5 x 5 taps, stride 1, with at least
+    32 channels in and out; see `pynn.set_precision`).
 
     Raises ValueError where shapes or arguments do not fit; TypeError unless all are float32 or all float64.
     """
@@ -107,7 +109,7 @@ def convolve(input: Any, kernel: Any, mode: str = "full") -> Tensor:
 
 
 def _core_flip(w: Tensor) -> Tensor:
-    return _core.record("flip", _core.conv2d_flip(w._array, 1), (w,), lambda grad: (_core.conv2d_flip(grad, 1),))
+    return _core.record("flip", _core.conv2d_flip(w._array), (w,), lambda grad: (_core.conv2d_flip(grad),))
 
 
 def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:

@@ -197,8 +197,24 @@ def test_errors():
         ((x, w, None, 1, -1), "conv2d: expected padding as integers >= 0"),
         ((x[:, :, :2], w), r"conv2d: the kernel \(3, 3\) is larger than the padded input"),
         ((x, w, None, 1, 0, 1, 3), "conv2d: expected groups that divide 4 channels"),
+        ((x, w, None, (1, 2**40), ((0, 0), (0, 2**62))), "conv2d: a size is too large"),
     ]:
         with pytest.raises(ValueError, match=message):
             ops.conv2d(*arguments)
     with pytest.raises(TypeError, match="float"):
         ops.conv2d(x, w.astype(np.float64))
+
+
+@pytest.mark.parametrize(
+    "stride, before, dilation", [(1, 1 << 60, 1), (1, -(1 << 63), 1), (1 << 62, 0, 1), (1, 0, 1 << 62)]
+)
+def test_sizes_whose_products_overflow_are_errors(stride, before, dilation):
+    x, w = (pynn.tensor(np.ones(shape, np.float32))._array for shape in [(1, 4, 5, 5), (4, 4, 3, 3)])
+    geometry = (stride, 1), (before, 0), (dilation, 1), 1
+    for call in (
+        lambda: pynn._core.conv2d(x, w, None, "none", (5, 5), *geometry),
+        lambda: pynn._core.conv2d_data(x, w, None, "none", (5, 5), *geometry),
+        lambda: pynn._core.conv2d_weight(x, x, (3, 3), *geometry),
+    ):
+        with pytest.raises(ValueError, match="conv2d: a size is too large"):
+            call()
