@@ -20,13 +20,16 @@ def observed(model: Module, observer: Observer) -> Iterator[None]:
     model that another thread uses meanwhile.
     """
     modules = list(model.named_modules())
+    before = [vars(module).get("forward") for _, module in modules]
     for name, module in modules:
         vars(module)["forward"] = _reporting(name, module, observer)  # found before the class's own
     try:
         yield
     finally:
-        for _, module in modules:
+        for (_, module), own in zip(modules, before, strict=True):
             del vars(module)["forward"]
+            if own is not None:
+                vars(module)["forward"] = own
 
 
 def _reporting(name: str, module: Module, observer: Observer) -> Callable[..., Any]:
@@ -35,7 +38,7 @@ def _reporting(name: str, module: Module, observer: Observer) -> Callable[..., A
             input = layer(input)
         return input
 
-    forward = in_order if type(module) is Sequential else type(module).forward.__get__(module)
+    forward = in_order if getattr(module.forward, "__func__", None) is Sequential.forward else module.forward
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)
