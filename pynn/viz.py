@@ -142,9 +142,9 @@ def confusion_matrix(
 
     `classes` names the rows and columns. ValueError and TypeError as there, and where there is no class.
     """
-    from matplotlib.colors import LinearSegmentedColormap
-
     figure = _figure()
+    from matplotlib.colors import LinearSegmentedColormap  # after `_figure`, which says how to get matplotlib
+
     counts = confusion_counts(y_true, y_pred, None if classes is None else len(classes))
     size, total = len(counts), int(counts.sum())
     if not size:

@@ -186,7 +186,9 @@ def test_nothing_global_is_touched():
 
 
 def test_without_matplotlib(monkeypatch):
-    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
-    with pytest.raises(ImportError, match="pip install 'pynn-native"):
-        viz.filters(nn.Linear(4, 2))
+    for name in [name for name in sys.modules if name.partition(".")[0] == "matplotlib"]:
+        monkeypatch.setitem(sys.modules, name, None)
+    for draw in (lambda: viz.filters(nn.Linear(4, 2)), lambda: viz.confusion_matrix([0], [0])):
+        with pytest.raises(ImportError, match="pip install 'pynn-native"):
+            draw()
     assert pynn.viz is viz

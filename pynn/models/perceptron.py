@@ -33,8 +33,8 @@ class Perceptron(Module):
         """Learn labels ±1 by the perceptron rule: a wrong sample adds y·x to the weights and y to the bias.
 
         x (N, in_features), y (N,). Returns the number of passes after which no sample was wrong. Raises ValueError for
-        other labels, RuntimeError where `max_epochs` passes do not suffice (the classes are then not separable by a
-        line, or nearly so); the weights of the last pass stay.
+        other labels, NaN or infinity in x, and `max_epochs` below 1; RuntimeError where `max_epochs` passes do not
+        suffice (the classes are then not separable by a line, or nearly so); the weights of the last pass stay.
         """
         samples, labels = np.asarray(x, np.float64), np.asarray(y, np.float64)
         if samples.ndim != 2 or samples.shape[1:] != self.weight.shape:
@@ -43,6 +43,10 @@ class Perceptron(Module):
             raise ValueError(f"Perceptron: expected y of shape {samples.shape[:1]}, got {labels.shape}")
         if not np.isin(labels, (-1, 1)).all():
             raise ValueError(f"Perceptron: expected labels -1 and 1, got {np.unique(labels)}")
+        if not np.isfinite(samples).all():
+            raise ValueError("Perceptron: expected finite numbers in x, got NaN or infinity")
+        if max_epochs < 1:
+            raise ValueError(f"Perceptron: expected max_epochs >= 1, got {max_epochs!r}")
         # One neuron, one sample at a time: a loop over a few numbers, not a kernel's work.
         w, b = np.asarray(self.weight, np.float64).copy(), self.bias.item()
         try:

@@ -39,7 +39,7 @@ def _recording(builder: Callable[..., Any]) -> Callable[..., Any]:
 def get(name: str) -> Callable[..., Any]:
     """The function that builds the model `name`. ValueError for an unknown one."""
     if name not in _builders:
-        raise ValueError(f"expected one of the models {', '.join(names())}, got {name!r}")
+        raise ValueError(f"models.get: expected one of the models {', '.join(names())}, got {name!r}")
     return _builders[name]
 
 

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
 from ..tensor import Tensor
-from .activation import Activation, ReLU
+from .activation import Activation, ReLU, Sigmoid, Tanh
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .linear import Linear
 from .module import Module
 from .pooling import MaxPool1d, MaxPool2d
 from .replay import Replay
 
-# Layers whose kernel applies an activation itself.
+# Layers whose kernel applies an activation itself, and those activations. What is derived from them may compute
+# something else, so that types are compared.
 _FUSING = (Linear, Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d)
+_FUSED = (ReLU, Sigmoid, Tanh)
 
 
 def _checked(module: Any, owner: str) -> Module:
@@ -30,8 +33,9 @@ class _Ordered(Module):
         return [value for value in vars(self).values() if isinstance(value, Module)]
 
     def append(self, module: Module) -> Any:
-        """Add a module at the end; returns this container."""
-        setattr(self, str(len(self)), _checked(module, type(self).__name__))
+        """Add a module at the end, under the first free number from the length on; returns this container."""
+        name = next(str(i) for i in itertools.count(len(self)) if not hasattr(self, str(i)))
+        setattr(self, name, _checked(module, type(self).__name__))
         return self
 
     def __len__(self) -> int:
@@ -94,6 +98,7 @@ class Sequential(_Ordered):
                 type(layer) in _FUSING
                 and layer.activation == "none"  # type: ignore[attr-defined]  # mypy cannot narrow by such a test
                 and isinstance(following, Activation)
+                and type(following) in _FUSED
                 and not (i < len(layers) and _commute(following, layers[i]))
             ):
                 input = layer(input, activation=following.kind)

@@ -20,13 +20,17 @@ def observed(model: Module, observer: Observer) -> Iterator[None]:
     model that another thread uses meanwhile.
     """
     modules = list(model.named_modules())
+    before = [vars(module).get("forward") for _, module in modules]
     for name, module in modules:
         module.forward = _reporting(name, module, observer)  # type: ignore[method-assign]  # found before the class's
     try:
         yield
     finally:
-        for _, module in modules:
-            del module.forward
+        for (_, module), own in zip(modules, before, strict=True):
+            if own is None:
+                del module.forward
+            else:
+                module.forward = own  # type: ignore[method-assign]
 
 
 def _reporting(name: str, module: Module, observer: Observer) -> Callable[..., Any]:
@@ -35,7 +39,7 @@ def _reporting(name: str, module: Module, observer: Observer) -> Callable[..., A
             input = layer(input)
         return input
 
-    forward = in_order if type(module) is Sequential else type(module).forward.__get__(module)
+    forward = in_order if getattr(module.forward, "__func__", None) is Sequential.forward else module.forward
 
     def wrapper(*args: Any, **kwargs: Any) -> Any:
         output = forward(*args, **kwargs)

@@ -173,10 +173,13 @@ def _cached_windows(
 
 
 def _windows(*arguments: Any) -> Geometry:
-    try:
-        return _cached_windows(*arguments)
-    except TypeError:  # a list is no key
-        return _cached_windows.__wrapped__(*arguments)
+    for value in arguments[1:5]:
+        if type(value) is int or value is None:
+            continue
+        for number in value if type(value) is tuple else (value,):
+            if type(number) is not int:  # a list is no key, 2.0 the same as 2
+                return _cached_windows.__wrapped__(*arguments)
+    return _cached_windows(*arguments)
 
 
 def _adaptive_windows(size: tuple[int, ...], output_size: Any, axes: int, op: str) -> Geometry:

@@ -6,6 +6,8 @@ import math
 import os
 from typing import TYPE_CHECKING, Any, TextIO
 
+import numpy as np
+
 from .callbacks import Callback
 
 if TYPE_CHECKING:
@@ -93,5 +95,6 @@ class JSONLogger(_Logger):
 def _json_line(row: dict[str, Any]) -> str:
     import json
 
-    finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in row.items()}
-    return json.dumps(finite, allow_nan=False, default=lambda value: value.item()) + "\n"
+    plain = {name: value.item() if isinstance(value, np.generic) else value for name, value in row.items()}
+    finite = {name: None if isinstance(v, float) and not math.isfinite(v) else v for name, v in plain.items()}
+    return json.dumps(finite, allow_nan=False) + "\n"

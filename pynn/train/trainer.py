@@ -98,7 +98,7 @@ class Trainer:
         not finite: the weights are those before that step. Raises ValueError for lengths that differ, labels out of
         range, NaN or infinity among the inputs.
         """
-        if isinstance(epochs, bool) or not isinstance(epochs, int | np.integer) or epochs < 0:
+        if not is_count(epochs, 0):
             raise ValueError(f"fit: expected a number of epochs >= 0, got {epochs!r}")
         loader = self._loader(data, batch_size, "fit")
         self._check(loader, "fit")

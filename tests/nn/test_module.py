@@ -182,3 +182,36 @@ def test_a_copy_of_a_frozen_model_can_be_trained():
         pynn.optim.SGD(other.parameters(), lr=0.1).step()
         assert not np.array_equal(other.state_dict()["weight"], model.state_dict()["weight"])
     assert nn.Linear(0, 2).freeze()(pynn.zeros(1, 0)).shape == (1, 2)
+
+
+class Doubled(nn.ReLU):
+    """Derived from an activation that kernels know, and another function."""
+
+    def forward(self, input):
+        return super().forward(input) * 2
+
+
+class Root(nn.Linear):
+    """Derived from a layer whose kernel takes an activation; its own forward takes none."""
+
+    def forward(self, input):
+        return super().forward(input) ** 2
+
+
+def test_sequential_fuses_nothing_that_is_derived():
+    x = pynn.randn(3, 4)
+    for first, second in ((nn.Linear(4, 4), Doubled()), (Root(4, 4), nn.ReLU()), (Doubled(), nn.Linear(4, 4))):
+        np.testing.assert_array_equal(
+            nn.Sequential(first, second)(x).detach().numpy(), second(first(x)).detach().numpy()
+        )
+    images = pynn.randn(1, 2, 4, 4)
+    np.testing.assert_array_equal(
+        nn.Sequential(Doubled(), nn.MaxPool2d(2))(images).numpy(), nn.MaxPool2d(2)(Doubled()(images)).numpy()
+    )
+
+
+def test_append_replaces_nothing():
+    a, b, c = nn.ReLU(), nn.Tanh(), nn.Sigmoid()
+    assert list(nn.Sequential({"1": a}).append(b)) == [a, b]
+    assert list(nn.Sequential(a, b, c)[1:].append(a)) == [b, c, a]
+    assert [name for name, _ in nn.Sequential(a, b).append(c).named_children()] == ["0", "1", "2"]

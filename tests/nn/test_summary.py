@@ -5,6 +5,7 @@ import pytest
 
 import pynn
 from pynn import nn
+from pynn.nn.observe import observed
 
 
 def test_a_convolutional_model():
@@ -84,3 +85,24 @@ def test_the_text_is_a_table():
         "-" * 82,
         "total                            30,030         30,000       120,120           240",
     ]
+
+
+class Net(nn.Sequential):
+    """A Sequential by another name, which runs as one."""
+
+
+def test_a_derived_sequential_shows_its_activations():
+    table = nn.summary(Net(nn.Linear(3, 4), nn.ReLU()), (3,))
+    assert [(row.name, row.kind) for row in table.rows] == [("0", "Linear"), ("1", "ReLU")]
+
+
+def test_observers_within_each_other():
+    model = nn.Sequential(nn.Linear(2, 2), nn.ReLU())
+    outer, inner = [], []
+    x = pynn.zeros(1, 2)
+    with observed(model, lambda name, *call: outer.append(name)):
+        with observed(model, lambda name, *call: inner.append(name)):
+            model(x)
+        model(x)
+    assert inner == ["0", "1", ""] and outer == ["0", "1", ""] * 2
+    assert all("forward" not in vars(m) for m in model.modules())

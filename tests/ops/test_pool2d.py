@@ -245,6 +245,19 @@ def test_no_byte_beyond_an_array_is_touched(channels, at):
             assert same_bits(a.grad.numpy(), b.grad.numpy())
 
 
+def test_errors_do_not_depend_on_earlier_calls():
+    x = np.ones((1, 3, 6, 6), np.float32)
+    for size in (2, (2, 2)):
+        ops.max_pool2d(x, size, size, (1, 1))
+    for wrong in (2.0, (2.0, 2), (2, 2.0)):
+        with pytest.raises(ValueError, match="expected kernel_size as integers"):
+            ops.max_pool2d(x, wrong, 2, (1, 1))
+        with pytest.raises(ValueError, match="expected stride as integers"):
+            ops.max_pool2d(x, 2, wrong, (1, 1))
+    for size in ([2, 2], np.int64(2), (np.int64(2), 2), np.array(2)):
+        assert ops.max_pool2d(x, size).shape == (1, 3, 3, 3)
+
+
 def test_errors():
     x = np.ones((1, 3, 5, 5), np.float32)
     for call, message in [

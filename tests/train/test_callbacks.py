@@ -256,9 +256,9 @@ def test_a_log_takes_a_new_column(tmp_path):
 
 
 def test_json_has_no_nan(tmp_path):
-    callbacks = [Column(float("nan"), np.float32(0.5)), JSONLogger(tmp_path / "log")]
-    fit(trainer(), 2, callbacks)
-    assert [row["value"] for row in read_jsonl(tmp_path / "log")] == [None, 0.5]
+    callbacks = [Column(float("nan"), np.float32("inf"), np.float32(0.5)), JSONLogger(tmp_path / "log")]
+    fit(trainer(), 3, callbacks)
+    assert [row["value"] for row in read_jsonl(tmp_path / "log")] == [None, None, 0.5]
 
 
 @pytest.mark.parametrize(("logger", "read"), LOGGERS)
