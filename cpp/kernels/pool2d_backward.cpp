@@ -39,7 +39,7 @@ PYNN_INLINE void for_input_rows(const PoolShape& s, bool count_padding, T* dx, c
   const auto add = [c = s.c](T* place, Vec<T> value, int first, int n) PYNN_LAMBDA {
     if (first > 0 || c < lanes<T>) {  // what belongs to other pixels, or is added already, takes a zero
       const auto lane = lane_numbers<T>();
-      value = (lane >= T(first)) & (lane < T(c)) ? value : Vec<T>{};
+      value = ((lane >= T(first)) & (lane < T(c))) ? value : Vec<T>{};
     }
     store_some(place, load_some(place, n) + value, n);
   };
