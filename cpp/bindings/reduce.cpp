@@ -58,7 +58,7 @@ bool fits(const Array& x, int first, int last, ReduceSpace& s) {
 // memory are then read in place.
 Reduction plan(const ArrayRef& x, const Axes& axes, bool keepdim, const char* op) {
   bool reduced[kMaxDims] = {};
-  if (x->dims) mark_axes(*x, axes, op, reduced);
+  mark_axes(*x, axes, op, reduced);
   Reduction r;
   int first = -1, last = 0, count = 0;
   for (int i = 0; i < x->dims; i++) {

@@ -67,9 +67,8 @@ class _Conv(Module):
         if len(values) != self.axes or any(
             isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values
         ):
-            raise ValueError(
-                f"{type(self).__name__}: expected one integer >= {least} or {self.axes} for {argument}, got {value!r}"
-            )
+            wanted = f"an integer >= {least}" + f" or {self.axes} of them" * (self.axes > 1)
+            raise ValueError(f"{type(self).__name__}: expected {wanted} for {argument}, got {value!r}")
         return tuple([index(v) for v in values])
 
     def reset_parameters(self) -> None:

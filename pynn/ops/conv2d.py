@@ -163,6 +163,9 @@ def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: An
             f"{op}: expected input of {axes + 1} or {axes + 2} axes and weight of {axes + 2}, "
             f"got shapes {x.shape} and {w.shape}"
         )
+    for name, other in (("weight", w), ("bias", b)):
+        if other is not None and other.dtype != x.dtype:
+            raise TypeError(f"{op}: expected {name} of the input's dtype {x.dtype}, got {other.dtype}")
     if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1 or w.shape[0] % groups:
         raise ValueError(f"{op}: expected groups that divide {w.shape[0]} channels of the weight, got {groups!r}")
     if min(w.shape[2:]) < 1:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from numbers import Real
 from typing import Any
 
 from .. import _core, random
@@ -10,10 +11,7 @@ from ..tensor import Tensor, as_tensor
 
 
 def checked_probability(p: Any, name: str) -> float:
-    try:
-        value = float(p)
-    except (TypeError, ValueError):
-        value = -1
+    value = float(p) if isinstance(p, Real) else -1
     if not 0 <= value <= 1:
         raise ValueError(f"{name}: expected a probability in [0, 1] as p, got {p!r}")
     return value

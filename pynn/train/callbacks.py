@@ -185,8 +185,8 @@ class Schedule(Callback):
     """Steps a `pynn.optim.lr_scheduler` after each epoch, or after each update with `every="step"`.
 
     `monitor` is the column whose value the scheduler is stepped with; `ReduceLROnPlateau` needs one and takes val_loss
-    unless told otherwise, the others take none. ValueError for another `every`, for a monitor with steps, and in `fit`
-    for a scheduler of another optimizer than the Trainer's.
+    unless told otherwise, the others take none. ValueError for another `every`, for a monitor with steps or with one of
+    the others, and in `fit` for a scheduler of another optimizer than the Trainer's.
     """
 
     def __init__(self, scheduler: Any, every: str = "epoch", monitor: str | None = None) -> None:
@@ -195,6 +195,10 @@ class Schedule(Callback):
         self.scheduler = scheduler
         self.every = every
         self.monitor = "val_loss" if monitor is None and getattr(scheduler, "needs_metric", False) else monitor
+        if monitor is not None and not getattr(scheduler, "needs_metric", True):
+            raise ValueError(
+                f"Schedule: {type(scheduler).__name__} is stepped without a value, got monitor={monitor!r}"
+            )
         if self.monitor is not None and every == "step":
             raise ValueError(f"Schedule: {self.monitor} is known after an epoch only; expected every='epoch'")
 

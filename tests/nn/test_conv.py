@@ -64,8 +64,8 @@ def test_repr_and_arguments():
     [
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: expected in_channels divisible by groups = 2, got 3"),
         (lambda: nn.Conv2d(0, 4, 3), "Conv2d: expected an integer >= 1 for in_channels, got 0"),
-        (lambda: nn.Conv2d(1, 4, (3, 3, 3)), "Conv2d: expected one integer >= 1 or 2 for kernel_size"),
-        (lambda: nn.Conv1d(1, 4, 3, stride=0), "Conv1d: expected one integer >= 1 or 1 for stride, got 0"),
+        (lambda: nn.Conv2d(1, 4, (3, 3, 3)), "Conv2d: expected an integer >= 1 or 2 of them for kernel_size"),
+        (lambda: nn.Conv1d(1, 4, 3, stride=0), "Conv1d: expected an integer >= 1 for stride, got 0"),
         (lambda: nn.Conv2d(1, 4, 3, padding_mode="reflect"), "Conv2d: expected padding_mode 'zeros', got 'reflect'"),
         (lambda: nn.Conv2d(1, 4, 3, activation="gelu"), "Conv2d: expected one of .* as activation, got 'gelu'"),
         (lambda: nn.Conv2d(3, 4, 3)(np.zeros((2, 1, 5, 5), np.float32)), "Conv2d: .*expected 3 input channels, got 1"),

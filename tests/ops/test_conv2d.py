@@ -201,8 +201,10 @@ def test_errors():
     ]:
         with pytest.raises(ValueError, match=message):
             ops.conv2d(*arguments)
-    with pytest.raises(TypeError, match="float"):
+    with pytest.raises(TypeError, match="conv2d: expected weight of the input's dtype float32, got float64"):
         ops.conv2d(x, w.astype(np.float64))
+    with pytest.raises(TypeError, match="conv1d: expected bias of the input's dtype float32, got float64"):
+        ops.conv1d(x[0], w[0], np.zeros(3))
 
 
 @pytest.mark.parametrize(

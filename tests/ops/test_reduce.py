@@ -174,6 +174,9 @@ def test_errors():
     x = np.zeros((2, 3), np.float32)
     with pytest.raises(IndexError, match="axis 2 is out of range"):
         ops.sum(x, 2)
+    with pytest.raises(IndexError, match="axis 1 is out of range for 0 dimensions"):
+        ops.sum(np.float32(3), 1)
+    assert ops.sum(np.float32(3), -1).item() == 3
     with pytest.raises(ValueError, match="appears twice"):
         ops.sum(x, (0, -2))
     with pytest.raises(TypeError, match="float32 or float64 for input, got int64"):

@@ -8,7 +8,9 @@ import signal
 import numpy as np
 import pytest
 
-from pynn.train import Callback, Checkpoint, CSVLogger, EarlyStopping, JSONLogger
+import pynn
+from pynn.optim import SGD, lr_scheduler
+from pynn.train import Callback, Checkpoint, CSVLogger, EarlyStopping, JSONLogger, Schedule
 from training import KillAfter, Killed, assert_same, blobs, trainer, weights
 
 DATA = blobs()
@@ -280,3 +282,9 @@ def test_a_resumed_run_logs_each_epoch_once(logger, read, kill, tmp_path):
 def test_a_log_that_cannot_be_written(tmp_path):
     with pytest.raises(OSError, match="none"):
         fit(trainer(), 1, [CSVLogger(tmp_path / "none" / "log")])
+
+
+def test_schedule_of_a_scheduler_without_a_value():
+    scheduler = lr_scheduler.StepLR(SGD([pynn.nn.Parameter(np.zeros(3, np.float32))], lr=0.1), 1)
+    with pytest.raises(ValueError, match="Schedule: StepLR is stepped without a value, got monitor='loss'"):
+        Schedule(scheduler, monitor="loss")
