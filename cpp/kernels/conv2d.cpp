@@ -7,41 +7,6 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
-// The weight of a layer whose output pixels share vectors: (pixels * o, kh, kw + (pixels - 1) * stride, c).
-template <class T>
-T* spread_weight(const Conv2d& p, int64_t pixels, int64_t kw) {
-  const ConvShape& s = p.shape;
-  const int64_t own = s.kw * s.c, row = kw * s.c, size = pixels * s.o * s.kh * row;
-  T* spread = scratch_of<T>(Scratch::partial, size);
-  if (!spread) return nullptr;
-  __builtin_memset(spread, 0, size_t(size) * sizeof(T));
-  for (int64_t q = 0; q < pixels; q++)
-    for (int64_t i = 0; i < s.o * s.kh; i++)
-      __builtin_memcpy(spread + (q * s.o * s.kh + i) * row + q * s.stride_w * s.c,
-                       static_cast<const T*>(p.weight) + i * own, size_t(own) * sizeof(T));
-  return spread;
-}
-
-// `bias` once for each of the pixels that share a vector; null stays null.
-template <class T>
-const T* repeated(const T* bias, int64_t o, int64_t pixels, T* space) {
-  if (!bias || pixels == 1) return bias;
-  for (int64_t q = 0; q < pixels; q++) __builtin_memcpy(space + q * o, bias, size_t(o) * sizeof(T));
-  return space;
-}
-
-// Makes `pixels` neighbours one pixel, where there is one group.
-template <class T>
-void share_vectors(Correlation<T>& s, int64_t pixels, int64_t kw) {
-  const int64_t columns = s.ow, o = s.o;
-  s.o = pixels * o;
-  s.kw = kw;
-  s.ow = ceil_div(columns, pixels);
-  s.last = (columns - (s.ow - 1) * pixels) * o;
-  s.stride_w *= pixels;
-  s.pixels = pixels;
-}
-
 template <class T>
 Status forward_as(const Conv2d& p) {
   const ConvShape& s = p.shape;
@@ -75,27 +40,15 @@ Status forward_as(const Conv2d& p) {
                                 s.oh * s.ow * channels,
                                 s.ow * channels,
                                 channels,
-                                s.o,
                                 bias,
                                 p.activation};
-  const bool shares = !p.strict && s.groups == 1 && s.dilation_w == 1;
-  const int64_t pixels = shares ? shared_pixels(s.o, s.kw, s.stride_w, s.ow, lanes<T>, kTileRows) : 1;
-  T biases[kTileColumns<T>];
-  if (pixels > 1) {
-    const int64_t kw = s.kw + (pixels - 1) * s.stride_w;
-    weight = spread_weight<T>(p, pixels, kw);
-    if (!weight) return Status::out_of_memory;
-    correlation.bias = repeated(bias, s.o, pixels, biases);
-    share_vectors(correlation, pixels, kw);
-  }
   const int64_t terms = correlation.terms(), size = correlation.group_size();
   T* packed = scratch_of<T>(Scratch::pack_b, s.groups * size);
   if (!packed) return Status::out_of_memory;
-  parallel_tasks(s.groups, pack_cost(s.groups * correlation.o * terms), [&](int64_t g) {
-    pack_panels(packed + g * size, weight + g * correlation.o * terms, terms, true, correlation.o, terms);
-  });
+  parallel_tasks(s.groups, pack_cost(s.groups * s.o * terms),
+                 [&](int64_t g) { pack_panels(packed + g * size, weight + g * s.o * terms, terms, true, s.o, terms); });
   correlation.packed = packed;
-  return correlate(correlation);
+  return planes_pay(correlation) ? correlate_planes(correlation) : correlate(correlation);
 }
 
 // One axis of the rows (or columns) of dx that lie alike on the stride: they see the same taps, and dy without gaps.
@@ -122,25 +75,21 @@ Phase phase(int64_t number, int64_t size, int64_t taps, int64_t stride, int64_t 
   return p;
 }
 
-// Rows (tap, o) of the turned weight as panels over the channels of dx, from column `at` of what each row of `kw` taps
-// holds on; `kw` is more than the taps of the phase where output pixels share vectors.
+// Rows (tap, o) of the turned weight as panels over the channels of dx.
 template <class T>
-void pack_turned(const ConvShape& s, const T* weight, const Phase& down, const Phase& across, int64_t shift, int64_t kw,
-                 int64_t columns, int64_t at, T* packed) {
+void pack_turned(const ConvShape& s, const T* weight, const Phase& down, const Phase& across, T* packed) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
-  const int64_t terms = down.taps * kw * s.o, step = s.kh * s.kw * s.c;
+  const int64_t terms = down.taps * across.taps * s.o, step = s.kh * s.kw * s.c;
   for (int64_t j = 0; j < s.c; j += W) {
-    const int64_t width = ceil_div(min_of(W, columns - j), L) * L, count = min_of(W, s.c - j);
+    const int64_t count = min_of(W, s.c - j), width = ceil_div(count, L) * L;
+    T* out = packed + j * terms;
     for (int64_t t = 0; t < down.taps; t++)
       for (int64_t u = 0; u < across.taps; u++) {
         const int64_t kh = down.tap + (down.taps - 1 - t) * down.tap_step;
         const int64_t tap = kh * s.kw + across.tap + (across.taps - 1 - u) * across.tap_step;
-        T* out = packed + j * terms + ((t * kw + u + shift) * s.o) * width + at;
         const T* from = weight + tap * s.c + j;
-        for (int64_t o = 0; o < s.o; o++)
-          for (int64_t i = 0; i < count; i += L)
-            store(out + o * width + i, load(from + o * step + i, int(min_of(L, count - i))),
-                  int(min_of(L, width - at - i)));
+        for (int64_t o = 0; o < s.o; o++, out += width)
+          for (int64_t i = 0; i < width; i += L) store(out + i, load(from + o * step + i, int(min_of(L, count - i))));
       }
   }
 }
@@ -174,28 +123,16 @@ Status phase_as(const Conv2dData& p, const Phase& down, const Phase& across) {
                                 s.h * s.w * channels,
                                 s.stride_h * s.w * channels,
                                 s.stride_w * channels,
-                                s.c,
                                 bias,
                                 p.activation};
-  const bool shares = !p.strict && s.groups == 1 && across.dilation == 1 && correlation.terms() > 0;
-  const int64_t pixels = shares ? shared_pixels(s.c, across.taps, 1, across.count, lanes<T>, kTileRows) : 1;
-  T biases[kTileColumns<T>];
-  const int64_t kw = across.taps + pixels - 1;
-  if (pixels > 1) {
-    correlation.bias = repeated(bias, s.c, pixels, biases);
-    share_vectors(correlation, pixels, kw);
-  }
   const int64_t size = correlation.group_size();
   T* packed = scratch_of<T>(Scratch::pack_b, s.groups * size);
   if (!packed) return Status::out_of_memory;
-  if (pixels > 1) __builtin_memset(packed, 0, size_t(size) * sizeof(T));
   parallel_tasks(s.groups, pack_cost(channels * correlation.terms()), [&](int64_t g) {
-    const T* weight = static_cast<const T*>(p.weight) + g * s.o * s.kh * s.kw * s.c;
-    for (int64_t q = 0; q < pixels; q++)
-      pack_turned(s, weight, down, across, q, kw, correlation.o, q * s.c, packed + g * size);
+    pack_turned(s, static_cast<const T*>(p.weight) + g * s.o * s.kh * s.kw * s.c, down, across, packed + g * size);
   });
   correlation.packed = packed;
-  return correlate(correlation);
+  return planes_pay(correlation) ? correlate_planes(correlation) : correlate(correlation);
 }
 
 template <class T>

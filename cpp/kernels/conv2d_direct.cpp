@@ -23,8 +23,6 @@ struct Plan {
   int64_t tile;     // pixels of a tile
   bool whole_rows;  // a row of taps is one run
   bool rows_outer;
-  bool spreads;  // pixels that share a vector lie apart in y: a row is computed elsewhere and then spread
-  int64_t step;  // between the pixels of a computed row
   explicit Plan(const Correlation<T>& s) {
     span = max_of(1, (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1);
     copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
@@ -32,9 +30,7 @@ struct Plan {
     rows = max_of(1, min_of(s.oh, (kBandBytes / row_bytes - reach - 1) / s.stride_h + 1));
     tile = balanced(s.ow, kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
-    spreads = s.pixels > 1 && s.column_step * s.pixels != s.o;
-    step = s.pixels > 1 ? s.o : s.column_step;
-    rows_outer = spreads || s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
+    rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
   }
   int64_t band_elements(const Correlation<T>& s) const {
     return ((rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1) * span * s.channels;
@@ -67,51 +63,27 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
   const int64_t step = s.stride_w * s.channels;
   y += g * s.o + o;
 
-  const auto run_tile = [&](int64_t j, int64_t rows, int64_t columns) PYNN_LAMBDA {
+  const auto run_tile = [&](int64_t j, int64_t rows) PYNN_LAMBDA {
     const auto tile = tiles(T{}).by_rows[rows][ceil_div(columns, L)];
     const T* a = in.at(start + first * s.dilation_h) + j * step + g * s.c;
-    T* c = y + j * plan.step;
-    prefetch_tile(c, rows, plan.step);
+    T* c = y + j * s.column_step;
+    prefetch_tile(c, rows, s.column_step);
     if (plan.whole_rows || first == last) {
       const int64_t length = s.kw * s.c;
-      tile({length, last - first, s.dilation_h * in.pitch - length, 0}, a, step, panel, width, c, plan.step,
+      tile({length, last - first, s.dilation_h * in.pitch - length, 0}, a, step, panel, width, c, s.column_step,
            int(columns), false, bias);
     } else {
       const Runs taps = {s.c, s.kw, s.dilation_w * s.channels - s.c, 0};
       for (int64_t t = 0; t < last - first; t++)
-        tile(taps, a + t * s.dilation_h * in.pitch, step, panel + t * s.kw * s.c * width, width, c, plan.step,
+        tile(taps, a + t * s.dilation_h * in.pitch, step, panel + t * s.kw * s.c * width, width, c, s.column_step,
              int(columns), t > 0, t + 1 == last - first ? bias : nullptr);
     }
   };
-  const int64_t whole = s.last < s.o ? s.ow - 1 : s.ow;
-  for (int64_t j = 0; j < whole; j += plan.tile) run_tile(j, min_of(plan.tile, whole - j), columns);
-  if (whole < s.ow && s.last > o) run_tile(whole, 1, min_of(columns, s.last - o));
-}
-
-// The activation of a finished row; its pixels lie `s.column_step` apart.
-template <class T>
-void finish_row(const Correlation<T>& s, T* y) {
-  const int64_t channels = s.groups * s.o / s.pixels, count = ((s.ow - 1) * s.o + s.last) / (s.o / s.pixels);
-  if (s.column_step == channels)
-    activate_tile(1, count * channels, y, 0, s.activation);
-  else
-    activate_tile(count, channels, y, s.column_step, s.activation);
-}
-
-// The pixels of a row that lie one after the other in `row` to where they belong.
-template <class T>
-void spread_row(const Correlation<T>& s, const T* row, T* y) {
-  const int64_t channels = s.o / s.pixels, count = ((s.ow - 1) * s.o + s.last) / channels;
-  for (int64_t j = 0; j < count; j++)
-    for (int64_t i = 0; i < channels; i += lanes<T>) {
-      const int n = int(min_of(lanes<T>, channels - i));
-      store(y + j * s.column_step + i, load(row + j * channels + i, n), n);
-    }
+  for (int64_t j = 0; j < s.ow; j += plan.tile) run_tile(j, min_of(plan.tile, s.ow - j));
 }
 
 template <class T>
-void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t begin, int64_t end, T* y,
-                    T* spread) {
+void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t begin, int64_t end, T* y) {
   constexpr int64_t W = kTileColumns<T>;
   const auto each_panel = [&](const auto& body) PYNN_LAMBDA {
     for (int64_t g = 0; g < s.groups; g++)
@@ -120,8 +92,7 @@ void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>&
   if (plan.rows_outer) {
     for (int64_t i = begin; i < end; i++) {
       T* row = y + i * s.row_step;
-      each_panel([&](int64_t g, int64_t o) { correlate_row(s, plan, in, i, g, o, spread ? spread : row); });
-      if (spread) spread_row(s, spread, row);
+      each_panel([&](int64_t g, int64_t o) { correlate_row(s, plan, in, i, g, o, row); });
       finish_row(s, row);
     }
   } else {
@@ -138,14 +109,9 @@ template <class T>
 Status correlate(const Correlation<T>& s) {
   if (s.oh <= 0 || s.ow <= 0) return Status::ok;
   const Plan<T> plan(s);
-  const double row_cost = 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.ow * s.groups * s.o * s.terms());
   int failed = 0;
-  parallel_ranges(s.n * s.oh, 1, row_cost, [&](int64_t row, int64_t end) {
-    T *band = nullptr, *spread = nullptr;
-    if (plan.spreads) {
-      spread = scratch_of<T>(Scratch::partial, s.ow * s.o);
-      if (!spread) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    }
+  parallel_ranges(s.n * s.oh, 1, row_cost(s), [&](int64_t row, int64_t end) {
+    T* band = nullptr;
     if (plan.copies) {
       const int64_t elements = plan.band_elements(s);
       band = scratch_of<T>(Scratch::row, elements);
@@ -161,7 +127,7 @@ Status correlate(const Correlation<T>& s) {
         fill_band(s, plan.span, band, image, from, to);
         in = {band, from, plan.span * s.channels};
       }
-      correlate_band(s, plan, in, i, stop, s.y + image * s.image_step, spread);
+      correlate_band(s, plan, in, i, stop, s.y + image * s.image_step);
       row += stop - i;
     }
   });

@@ -17,16 +17,36 @@ struct Correlation {
   const T* packed;  // of each group its panels of (kh, kw, c) rows
   T* y;             // (n, oh, ow) pixels of groups * o elements, so many elements apart
   int64_t oh, ow, image_step, row_step, column_step;
-  int64_t last;   // elements of the last pixel of a row, at most o
   const T* bias;  // null or groups * o
   Activation activation;
-  int64_t pixels = 1;  // that `o` stands for, column_step being that between pixels
 
   int64_t terms() const { return kh * kw * c; }
   int64_t group_size() const { return ceil_div(o, kTileColumns<T>) * kTileColumns<T> * terms(); }
 };
 template <class T>
 Status correlate(const Correlation<T>& s);
+
+// The same sums with vectors over the pixels instead of the channels, for one group of few output channels.
+template <class T>
+bool planes_pay(const Correlation<T>& s);
+template <class T>
+Status correlate_planes(const Correlation<T>& s);
+
+// Nanoseconds of an output row on one core.
+template <class T>
+double row_cost(const Correlation<T>& s) {
+  return 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.ow * s.groups * s.o * s.terms());
+}
+
+// The activation of a finished row; its pixels lie `s.column_step` apart.
+template <class T>
+void finish_row(const Correlation<T>& s, T* y) {
+  const int64_t channels = s.groups * s.o;
+  if (s.column_step == channels)
+    activate_tile(1, s.ow * channels, y, 0, s.activation);
+  else
+    activate_tile(s.ow, channels, y, s.column_step, s.activation);
+}
 
 // A layer of 3 x 3 or 5 x 5 taps, stride 1 and one group by Winograd's algorithm, float32; the error is about twice
 // that of a direct sum, and a NaN spreads over its tile of 4 x 4 or 2 x 2 pixels.
@@ -65,7 +85,7 @@ PYNN_INLINE bool winograd_applies(const ConvShape& s) {
          s.dilation_h == 1 && s.dilation_w == 1 && s.groups == 1;
 }
 
-// The output pixels that share a vector where there are few channels: `pixels` neighbours act as one pixel with
+// The output pixels that share a vector of dy where there are few channels: `pixels` neighbours act as one pixel with
 // pixels * o channels, whose taps reach over all their windows and are zero outside the own one. 1 where that does not
 // pay. `rows` neighbours of these make a tile; fewer than 8 sums wait for each other (4 cycles an fma, two at a time).
 PYNN_INLINE int64_t shared_pixels(int64_t o, int64_t kw, int64_t stride, int64_t ow, int64_t vector, int64_t rows) {

@@ -14,9 +14,18 @@ namespace pynn::PYNN_ISA {
 #define PYNN_ZIP_UPPER_8 4, 12, 5, 13, 6, 14, 7, 15
 #define PYNN_ZIP_UPPER_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 
+#if defined(__AVX2__) && !defined(__AVX512F__)
+// GCC sends 8-lane zips through memory; shuffles within 128-bit halves and one exchange of halves stay in registers.
+#define PYNN_ZIP_HALVES(a, b) \
+  __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13), __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
+#endif
+
 template <class V>
 PYNN_INLINE V zip_lower(V a, V b) {
   constexpr int n = sizeof(V) / sizeof(a[0]);
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (n == 8) return __builtin_shufflevector(PYNN_ZIP_HALVES(a, b), 0, 1, 2, 3, 8, 9, 10, 11);
+#endif
   if constexpr (n == 2) return __builtin_shufflevector(a, b, PYNN_ZIP_2);
   if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_4);
   if constexpr (n == 8) return __builtin_shufflevector(a, b, PYNN_ZIP_8);
@@ -25,6 +34,9 @@ PYNN_INLINE V zip_lower(V a, V b) {
 template <class V>
 PYNN_INLINE V zip_upper(V a, V b) {
   constexpr int n = sizeof(V) / sizeof(a[0]);
+#if defined(__AVX2__) && !defined(__AVX512F__)
+  if constexpr (n == 8) return __builtin_shufflevector(PYNN_ZIP_HALVES(a, b), 4, 5, 6, 7, 12, 13, 14, 15);
+#endif
   if constexpr (n == 2) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_2);
   if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_4);
   if constexpr (n == 8) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_8);
@@ -32,7 +44,7 @@ PYNN_INLINE V zip_upper(V a, V b) {
 }
 
 #if defined(__AVX2__) && !defined(__AVX512F__)
-// GCC sends 8-lane zips through memory; shuffles within 128-bit halves and one exchange of halves stay in registers.
+// Three stages within the halves and one exchange, instead of one in each zip.
 PYNN_INLINE void transpose_8x8(Vec<float> (&rows)[8]) {
   Vec<float> pairs[8], fours[8];
   PYNN_UNROLL

@@ -1,0 +1,274 @@
+// The convolution for few output channels: vectors lie over the pixels, sums over channels x vectors, and each weight
+// is broadcast. The input is copied into one plane for each channel, and all rows of a plane are one long row: between
+// two rows of pixels lie just so many zeros that a window which leaves the one never meets the other. What is computed
+// for the places between the output rows is dropped.
+#include "kernels/conv2d_paths.h"
+#include "simd/transpose.h"
+
+namespace pynn::PYNN_ISA {
+namespace {
+
+constexpr int kMaxChannels = 8;
+constexpr int kSums = kVectorBytes == 64 ? 24 : 12;  // accumulators; the vectors of the input need registers too
+constexpr int most_vectors(int o) { return kSums / o < 8 ? kSums / o : 8; }
+constexpr int64_t kBandBytes = 128 * 1024;  // of the planes of input and output
+
+// Taps of a window: number i lies at offsets[i] of the first channel's plane, the other channels `plane` further each.
+struct Taps {
+  const int64_t* offsets;
+  int64_t count, c, plane;
+};
+
+// y[o][k] = sum over taps and channels of x * weight[tap][c][o], rows of the weight `width` apart; then the bias.
+template <class T>
+using PlaneTile = void (*)(const Taps& taps, const T* x, const T* weight, int64_t width, T* y, int64_t y_plane,
+                           const T* bias);
+template <class T, int O, int K>
+void plane_tile(const Taps& taps, const T* x, const T* weight, int64_t width, T* y, int64_t y_plane, const T* bias) {
+  constexpr int L = lanes<T>;
+  Vec<T> sums[O][K] = {};
+  for (int64_t i = 0; i < taps.count; i++) {
+    const T* at = x + taps.offsets[i];
+    for (int64_t c = taps.c; c > 0; c--, at += taps.plane, weight += width) {
+      Vec<T> pixels[K];
+      PYNN_UNROLL
+      for (int k = 0; k < K; k++) pixels[k] = load(at + k * L);
+      PYNN_UNROLL
+      for (int o = 0; o < O; o++) {
+        const Vec<T> factor = broadcast(weight[o]);
+        PYNN_UNROLL
+        for (int k = 0; k < K; k++) sums[o][k] = fma(pixels[k], factor, sums[o][k]);
+      }
+    }
+  }
+  PYNN_UNROLL
+  for (int o = 0; o < O; o++) {
+    if (bias) {  // without one nothing is added: -0 + 0 would be +0
+      PYNN_UNROLL
+      for (int k = 0; k < K; k++) sums[o][k] = sums[o][k] + broadcast(bias[o]);
+    }
+    PYNN_UNROLL
+    for (int k = 0; k < K; k++) store(y + o * y_plane + k * L, sums[o][k]);
+  }
+}
+
+// y[j * y_step + o] = x[o * plane + j] for `count` pixels; up to a vector of x behind them is read.
+template <class T>
+using Interleave = void (*)(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step);
+template <class T, int O>
+void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) {
+  constexpr int L = lanes<T>,
+                kPower = O > 4   ? 8
+                         : O > 2 ? 4
+                                 : O,
+                B = kPower < L ? kPower : L, kBlocks = (O + B - 1) / B;
+  if (O == 1 && y_step == 1) {
+    __builtin_memcpy(y, x, size_t(count) * sizeof(T));
+    return;
+  }
+  for (int64_t j = 0; j < count; j += L) {
+    alignas(kVectorBytes) T block[kBlocks][B * L];  // of L pixels, each with B channels
+    PYNN_UNROLL
+    for (int b = 0; b < kBlocks; b++) {
+      Vec<T> rows[B], zipped[B];
+      PYNN_UNROLL
+      for (int i = 0; i < B; i++) rows[i] = load(x + (b * B + i < O ? b * B + i : O - 1) * plane + j);
+      PYNN_UNROLL
+      for (int stage = 1; stage < B; stage *= 2) {
+        PYNN_UNROLL
+        for (int i = 0; i < B / 2; i++) {
+          zipped[2 * i] = zip_lower(rows[i], rows[i + B / 2]);
+          zipped[2 * i + 1] = zip_upper(rows[i], rows[i + B / 2]);
+        }
+        PYNN_UNROLL
+        for (int i = 0; i < B; i++) rows[i] = zipped[i];
+      }
+      PYNN_UNROLL
+      for (int i = 0; i < B; i++) store(block[b] + i * L, rows[i]);
+    }
+    const int64_t n = min_of(L, count - j);
+    for (int64_t p = 0; p < n; p++) {
+      PYNN_UNROLL
+      for (int b = 0; b < kBlocks; b++)
+        __builtin_memcpy(y + (j + p) * y_step + b * B, block[b] + p * B,
+                         (b + 1 < kBlocks ? B : O - (kBlocks - 1) * B) * sizeof(T));
+    }
+  }
+}
+
+template <class T>
+struct Functions {
+  PlaneTile<T> tiles[kMaxChannels + 1][9];
+  Interleave<T> interleave[kMaxChannels + 1];
+};
+template <class T, int O = kMaxChannels, int K = most_vectors(O)>
+constexpr void fill_table(Functions<T>& table) {
+  table.tiles[O][K] = plane_tile<T, O, K>;
+  table.interleave[O] = interleave<T, O>;
+  if constexpr (K > 1)
+    fill_table<T, O, K - 1>(table);
+  else if constexpr (O > 1)
+    fill_table<T, O - 1>(table);
+}
+template <class T>
+constexpr Functions<T> all_functions() {
+  Functions<T> table = {};
+  fill_table(table);
+  return table;
+}
+template <class T>
+constexpr Functions<T> functions = all_functions<T>();
+
+struct Range {
+  int64_t begin, end;
+};
+
+// The planes. Where the windows move by more than a pixel, the rows and columns that one tap meets are a plane of their
+// own (a phase): tap (t, u) reads phase (t * dilation_h % stride_h, u * dilation_w % stride_w).
+template <class T>
+struct Layout {
+  const Correlation<T>& s;
+  int64_t columns;  // that the windows of a row see in a phase
+  int64_t pitch;    // between rows, of input and output alike
+  int64_t reach;    // rows below the first one of a window, in a phase
+  int vectors;      // of a tile
+
+  explicit Layout(const Correlation<T>& s) : s(s) {
+    columns = s.ow + (s.kw - 1) * s.dilation_w / s.stride_w;
+    reach = (s.kh - 1) * s.dilation_h / s.stride_h;
+    const int64_t zeros = max_of(0, s.left) / s.stride_w, used = ceil_div(max_of(0, s.left + s.w), s.stride_w);
+    pitch = max_of(s.ow, max_of(min_of(columns, used), columns - zeros));
+    vectors = 1;
+    for (int k = 2; k <= most_vectors(int(s.o)); k++)
+      if (cost(k) < cost(vectors)) vectors = k;
+  }
+  // Rows of taps that meet a row of the input in some of the output rows [first, last].
+  Range taps(int64_t first, int64_t last) const {
+    const int64_t begin = max_of(0, min_of(s.kh, ceil_div(s.top - last * s.stride_h, s.dilation_h)));
+    const int64_t below = s.h + s.top - first * s.stride_h;
+    return {begin, max_of(begin, min_of(s.kh, below > 0 ? (below - 1) / s.dilation_h + 1 : 0))};
+  }
+  // Half cycles of all tiles of an image: two multiply-adds a cycle that take four, two loads, of which those of the
+  // pixels mostly cross a cache line.
+  double cost(int k) const {
+    constexpr int64_t kFew = 32;
+    const auto step = [&](int64_t k) { return double(s.kw * s.c * max_of(max_of(8, s.o * k), 2 * k + s.o)); };
+    const int64_t end = (s.oh - 1) * pitch + s.ow, all = ceil_div(end, lanes<T>);
+    if (all > kFew) return double(all) / k * double(s.kh) * step(k);
+    double sum = 0;
+    for (int64_t v = 0; v < all; v += k) {
+      const int64_t n = min_of(k, all - v);
+      const Range rows = taps(v * lanes<T> / pitch, (min_of(end, (v + n) * lanes<T>) - 1) / pitch);
+      sum += double(rows.end - rows.begin) * step(n);
+    }
+    return sum;
+  }
+  int64_t phases() const { return s.stride_h * s.stride_w; }
+  int64_t plane(int64_t rows) const { return (rows + reach) * pitch + columns + vectors * lanes<T>; }
+  int64_t out_plane(int64_t rows) const { return rows * pitch + (vectors + 1) * lanes<T>; }
+  int64_t band_rows() const {
+    const int64_t row = (phases() * s.c + s.o) * pitch * int64_t(sizeof(T));
+    return max_of(1, min_of(s.oh, kBandBytes / row - reach));
+  }
+};
+
+// to[q * plane + j] = x[j * step + q] for c channels of `count` pixels.
+template <class T>
+void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, int64_t plane) {
+  constexpr int L = lanes<T>;
+  if (c == 1 && step == 1) {
+    __builtin_memcpy(to, x, size_t(count) * sizeof(T));
+  } else if (2 * c <= L) {
+    for (int64_t q = 0; q < c; q++)
+      for (int64_t j = 0; j < count; j++) to[q * plane + j] = x[j * step + q];
+  } else {
+    for (int64_t j = 0; j < count; j += L)
+      for (int64_t q = 0; q < c; q += L) {
+        const int rows = int(min_of(L, count - j)), n = int(min_of(L, c - q));
+        Vec<T> block[L];
+        load_transposed<T>(block, x + j * step + q, step, rows, n);
+        PYNN_UNROLL
+        for (int i = 0; i < L; i++)
+          if (i < n) store(to + (q + i) * plane + j, block[i], rows);
+      }
+  }
+}
+
+// The planes that the output rows [begin, end) of an image see; zeros are already left and right of the pixels.
+template <class T>
+void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, T* planes) {
+  const Correlation<T>& s = layout.s;
+  for (int64_t down = 0; down < s.stride_h; down++)
+    for (int64_t right = 0; right < s.stride_w; right++, planes += s.c * plane) {
+      const int64_t from = max_of(0, ceil_div(s.left - right, s.stride_w));
+      const int64_t count = min_of(layout.columns, ceil_div(max_of(0, s.left + s.w - right), s.stride_w)) - from;
+      if (count <= 0) continue;
+      for (int64_t i = begin; i < end + layout.reach; i++) {
+        const int64_t row = i * s.stride_h + down - s.top;
+        T* to = planes + (i - begin) * layout.pitch + from;
+        if (row >= 0 && row < s.h)
+          split_channels(s.x + ((image * s.h + row) * s.w + from * s.stride_w + right - s.left) * s.channels,
+                         s.stride_w * s.channels, count, s.c, to, plane);
+        else
+          for (int64_t q = 0; q < s.c; q++) __builtin_memset(to + q * plane, 0, size_t(count) * sizeof(T));
+      }
+    }
+}
+
+}  // namespace
+
+template <class T>
+bool planes_pay(const Correlation<T>& s) {
+  if (s.groups != 1 || s.o > kMaxChannels || s.terms() == 0 || s.oh <= 0 || s.ow <= 0) return false;
+  const int64_t tile = balanced(s.ow, kTileRows), pixels = s.oh * s.ow;
+  const double direct = double(pixels * s.terms() * max_of(8, tile * ceil_div(s.o, lanes<T>))) / double(tile);
+  const Layout<T> layout(s);
+  return layout.cost(layout.vectors) + double(pixels * (3 + s.o / 2 + s.c * s.stride_h * s.stride_w)) < direct;
+}
+template bool planes_pay(const Correlation<float>&);
+template bool planes_pay(const Correlation<double>&);
+
+template <class T>
+Status correlate_planes(const Correlation<T>& s) {
+  constexpr int L = lanes<T>;
+  const Layout<T> layout(s);
+  const int64_t band = layout.band_rows(), plane = layout.plane(band), out_plane = layout.out_plane(band);
+  const int64_t width = ceil_div(s.o, L) * L;  // of the packed weights
+  auto* const offsets = static_cast<int64_t*>(scratch(Scratch::pack_a, size_t(s.kh * s.kw) * sizeof(int64_t)));
+  if (!offsets) return Status::out_of_memory;
+  for (int64_t t = 0; t < s.kh; t++)
+    for (int64_t u = 0; u < s.kw; u++) {
+      const int64_t down = t * s.dilation_h, right = u * s.dilation_w;
+      offsets[t * s.kw + u] = (down % s.stride_h * s.stride_w + right % s.stride_w) * s.c * plane +
+                              down / s.stride_h * layout.pitch + right / s.stride_w;
+    }
+  int failed = 0;
+  parallel_ranges(s.n * s.oh, 1, row_cost(s), [&](int64_t row, int64_t end) {
+    const int64_t size = layout.phases() * s.c * plane;
+    T *planes = scratch_of<T>(Scratch::row, size), *out = scratch_of<T>(Scratch::partial, s.o * out_plane);
+    if (!planes || !out) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    __builtin_memset(planes, 0, size_t(size) * sizeof(T));
+    while (row < end) {
+      const int64_t image = row / s.oh, i = row % s.oh, rows = min_of(min_of(s.oh - i, end - row), band);
+      fill_planes(layout, plane, image, i, i + rows, planes);
+      const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
+      for (int64_t v = 0; v < all; v += layout.vectors) {
+        const int64_t n = min_of(layout.vectors, all - v), at = v * L;
+        const Range taps = layout.taps(i + at / layout.pitch, i + (min_of(places, at + n * L) - 1) / layout.pitch);
+        functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
+                                   planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
+                                   s.bias);
+      }
+      T* y = s.y + image * s.image_step + i * s.row_step;
+      for (int64_t r = 0; r < rows; r++)
+        functions<T>.interleave[s.o](out + r * layout.pitch, out_plane, s.ow, y + r * s.row_step, s.column_step);
+      for (int64_t r = 0; r < rows; r++) finish_row(s, y + r * s.row_step);
+      row += rows;
+    }
+  });
+  return failed ? Status::out_of_memory : Status::ok;
+}
+template Status correlate_planes(const Correlation<float>&);
+template Status correlate_planes(const Correlation<double>&);
+
+}  // namespace pynn::PYNN_ISA
