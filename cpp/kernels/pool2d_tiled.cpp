@@ -25,13 +25,13 @@ template <class T, class Read>
 PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int64_t y, T* dx, const Read& read) {
   using Int = typename IntOf<T>::type;
   const int64_t c = s.c, next = s.columns.in * c;
-  for (int64_t j = 0; j < s.columns.out; j++)
-    for_channels<T>(c, (s.columns.out - j) * c, [&](int64_t channel, int n, int) PYNN_LAMBDA {
-      const auto sent = read(y + j * c + channel, n);
-      for (int64_t i = 0; i < height; i++)
-        for (int64_t k = 0; k < width; k++)
-          store_some(dx + i * next + (j * width + k) * c + channel, sent.share(broadcast(Int(i * width + k))), n);
-    });
+  for (int64_t i = 0; i < height; i++)
+    for (int64_t j = 0; j < s.columns.out; j++)
+      for_channels<T>(c, (s.columns.out - j) * c, [&](int64_t channel, int n, int) PYNN_LAMBDA {
+        const auto sent = read(y + j * c + channel, n);
+        T* to = dx + i * next + j * width * c + channel;
+        for (int64_t k = 0; k < width; k++) store_some(to + k * c, sent.share(broadcast(Int(i * width + k))), n);
+      });
 }
 
 // The same of pairs of columns.
