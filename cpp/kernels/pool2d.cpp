@@ -1,7 +1,7 @@
 // Pooling: for each output row and pixel, vectors of channels go over the elements of the window.
 #include "ops/pool2d.h"
 
-#include "kernels/pool2d_window.h"
+#include "kernels/pool2d_pairs.h"
 #include "simd/index.h"
 
 namespace pynn::PYNN_ISA {
@@ -28,43 +28,97 @@ PYNN_INLINE void with_taps(Taps taps, const F& f) {
   }
 }
 
-// f(taps, x, y, n, divisor) for the vectors of every output pixel, n elements from x and y on.
+// A row of the output, and the rows of the input that its windows see.
+template <class T>
+struct Row {
+  int64_t y;         // offset of the row
+  const T* x;        // the first of the rows
+  Window down;
+  int64_t divisor;   // of an average, of this axis
+};
+
+// f(taps, element, y, n, divisor) for the vectors of an output row: n elements from y on; element(i, j) loads what row i
+// and column j of their windows are.
 template <class T, class F>
-PYNN_INLINE void for_pixels(const PoolShape& s, bool count_padding, const F& f) {
+PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool count_padding, const F& f) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
-  const double cost = pool_row_cost<T>(s, columns.out, rows.kernel * columns.kernel);
-  parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
-    for (int64_t row = begin; row < end; row++) {
-      const Window down = window(rows, row % rows.out);
-      const int64_t first = row / rows.out * rows.in + down.at + down.first * rows.dilation;
-      const int64_t height = divisor(rows, down, count_padding);
-      for_spans<T>(columns, s.c, columns.in, count_padding, [&](const Span& span) PYNN_LAMBDA {
-        const Taps taps = {down.count,
-                           span.count,
-                           rows.dilation * columns.in * s.c,
-                           columns.dilation * s.c,
-                           down.first * columns.kernel + span.first,
-                           columns.kernel};
-        const int64_t x = (first * columns.in + span.column) * s.c, y = (row * columns.out + span.j) * s.c;
-        with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
-          for (int64_t k = 0; k < span.pixels; k++)
-            for_channels<T>(s.c, span.room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
-              f(t, x + k * columns.stride * s.c + channel, y + k * s.c + channel, n, height * span.divisor);
-            });
+  for_spans<T>(columns, s.c, columns.in, count_padding, [&](const Span& span) PYNN_LAMBDA {
+    const Taps taps = {row.down.count,
+                       span.count,
+                       rows.dilation * columns.in * s.c,
+                       columns.dilation * s.c,
+                       row.down.first * columns.kernel + span.first,
+                       columns.kernel};
+    with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
+      for (int64_t k = 0; k < span.pixels; k++)
+        for_channels<T>(s.c, span.room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
+          const T* x = row.x + (span.column + k * columns.stride) * s.c + channel;
+          const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
+            return load_some(x + i * t.row_step + j * t.column_step, n);
+          };
+          f(t, element, row.y + (span.j + k) * s.c + channel, n, row.divisor * span.divisor);
         });
-      });
+    });
+  });
+}
+
+// The same of pairs of columns.
+template <class T, class F>
+PYNN_INLINE void for_pairs_of_row(const PoolShape& s, const Row<T>& row, const Pairs<T>& pairs, const F& f) {
+  constexpr int64_t L = lanes<T>;
+  const Taps taps = {row.down.count, 2, s.rows.dilation * s.columns.in * s.c, s.c, row.down.first * 2, 2};
+  with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
+    for (int64_t at = 0, left; at < s.columns.out * s.c; at += pairs.pixels * s.c) {
+      const auto send = [&](int n, int first, int second) PYNN_LAMBDA {
+        const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
+          const T* x = row.x + 2 * at + i * t.row_step;
+          return permute(load_some(x, first), load_some(x + L, second), pairs.element[j]);
+        };
+        f(t, element, row.y + at, n, row.divisor * 2);
+      };
+      left = s.columns.out * s.c - at;
+      if (left >= L)
+        send(int(L), int(L), int(L));
+      else
+        send(int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0)));
     }
   });
 }
 
-template <class T, class I>
-PYNN_INLINE void largest(const Taps& taps, const T* x, T* y, I* index, int n) {
+// f for the vectors of all output rows.
+template <class T, class F>
+PYNN_INLINE void for_pixels(const PoolShape& s, const T* x, bool count_padding, const F& f) {
+  const PoolAxis &rows = s.rows, &columns = s.columns;
+  const bool paired = has_pairs<T>(s);
+  const int64_t vectors = paired ? ceil_div(columns.out, lanes<T> / s.c) : columns.out;
+  const double cost = pool_row_cost<T>(s, vectors, rows.kernel * columns.kernel);
+  parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+    const auto for_rows = [&](const auto& body) PYNN_LAMBDA {
+      for (int64_t i = begin; i < end; i++) {
+        const Window down = window(rows, i % rows.out);
+        const int64_t first = i / rows.out * rows.in + down.at + down.first * rows.dilation;
+        body(Row<T>{i * columns.out * s.c, x + first * columns.in * s.c, down, divisor(rows, down, count_padding)});
+      }
+    };
+    if constexpr (kPermutes<T>) {
+      if (paired) {
+        const Pairs<T> pairs(s.c);
+        for_rows([&](const Row<T>& row) PYNN_LAMBDA { for_pairs_of_row(s, row, pairs, f); });
+        return;
+      }
+    }
+    for_rows([&](const Row<T>& row) PYNN_LAMBDA { for_pixels_of_row(s, row, count_padding, f); });
+  });
+}
+
+template <class T, class I, class Element>
+PYNN_INLINE void largest(const Taps& taps, const Element& element, T* y, I* index, int n) {
   using Int = typename IntOf<T>::type;
-  Vec<T> best = load_some(x, n);
+  Vec<T> best = element(0, 0);
   VecInt<T> number = broadcast(Int(taps.number));
   for (int64_t i = 0; i < taps.rows; i++)
     for (int64_t j = i == 0; j < taps.columns; j++) {
-      const Vec<T> value = load_some(x + i * taps.row_step + j * taps.column_step, n);
+      const Vec<T> value = element(i, j);
       const auto better = (value > best) | (value != value);
       best = better ? value : best;
       number = better ? broadcast(Int(taps.number + i * taps.row_number + j)) : number;
@@ -78,9 +132,10 @@ void max_as(const MaxPool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   I* index = static_cast<I*>(p.index);
-  for_pixels<T>(p.shape, false, [=](const Taps& taps, int64_t in, int64_t out, int n, int64_t) PYNN_LAMBDA {
-    largest(taps, x + in, y + out, indexed ? index + out : nullptr, n);
-  });
+  for_pixels<T>(p.shape, x, false,
+                [=](const Taps& taps, const auto& element, int64_t out, int n, int64_t) PYNN_LAMBDA {
+                  largest<T>(taps, element, y + out, indexed ? index + out : nullptr, n);
+                });
 }
 
 template <class T>
@@ -99,15 +154,13 @@ Status max(const MaxPool2d& p) {
 }
 
 // Starts from +0, so that a window of -0 gives 0, as a sum does.
-template <class T>
-PYNN_INLINE Vec<T> sum(const Taps& taps, const T* x, int n) {
+template <class T, class Element>
+PYNN_INLINE Vec<T> sum(const Taps& taps, const Element& element) {
   Vec<T> total{};
   for (int64_t i = 0; i < taps.rows; i++)
     for (int64_t run = 0; run < taps.columns; run += kRun) {
-      const T* from = x + i * taps.row_step + run * taps.column_step;
-      Vec<T> chain = load_some(from, n);
-      for (int64_t j = 1; j < min_of(kRun, taps.columns - run); j++)
-        chain = chain + load_some(from + j * taps.column_step, n);
+      Vec<T> chain = element(i, run);
+      for (int64_t j = run + 1; j < min_of(run + kRun, taps.columns); j++) chain = chain + element(i, j);
       total = total + chain;
     }
   return total;
@@ -118,11 +171,11 @@ Status average_as(const AveragePool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   const int64_t given = p.divisor;
-  for_pixels<T>(p.shape, p.count_padding,
-                [=](const Taps& taps, int64_t in, int64_t out, int n, int64_t count) PYNN_LAMBDA {
+  for_pixels<T>(p.shape, x, p.count_padding,
+                [=](const Taps& taps, const auto& element, int64_t out, int n, int64_t count) PYNN_LAMBDA {
                   const int64_t divisor = given ? given : count;
                   const bool exact = divisor > 0 && (divisor & (divisor - 1)) == 0;  // and a division takes its time
-                  const Vec<T> total = sum(taps, x + in, n);
+                  const Vec<T> total = sum<T>(taps, element);
                   store_some(y + out, exact ? total * (T(1) / T(divisor)) : total / T(divisor), n);
                 });
   return Status::ok;

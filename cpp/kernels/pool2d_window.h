@@ -35,6 +35,11 @@ PYNN_INLINE bool disjoint(const PoolAxis& axis) {
   return !axis.adaptive && axis.stride == axis.kernel && axis.dilation == 1;
 }
 
+// Every window is whole, and they lie side by side from the first element on.
+PYNN_INLINE bool is_tiled(const PoolAxis& axis) {
+  return disjoint(axis) && axis.padding == 0 && axis.out * axis.kernel <= axis.in;
+}
+
 // Neighbouring pixels of an output row whose windows have as many elements in a row of the input.
 struct Span {
   int64_t j, pixels;      // the first of them, how many
@@ -92,7 +97,9 @@ PYNN_INLINE double pool_row_cost(const PoolShape& s, int64_t pixels, int64_t tap
 }
 
 Status max_pool_backward(const MaxPool2dBackward& p);
+Status max_pool_backward_tiled(const MaxPool2dBackward& p);
 Status average_pool_backward(const AveragePool2dBackward& p);
+Status average_pool_backward_tiled(const AveragePool2dBackward& p);
 Status max_pool_places(const MaxPool2dPlaces& p);
 Status unpool(const MaxUnpool2d& p);
 Status unpool_backward(const MaxUnpool2dBackward& p);

@@ -25,6 +25,8 @@ def columns(height, width, rng, n):
 MAX = {
     "lenet": ((6, 8, 8), {"kernel_size": 2}),
     "one channel": ((1, 9, 7), {"kernel_size": 2}),
+    "wide rows": ((3, 8, 23), {"kernel_size": (3, 2)}),
+    "side by side": ((20, 7, 10), {"kernel_size": 3}),
     "overlapping": ((5, 9, 9), {"kernel_size": 3, "stride": 2, "padding": 1}),
     "many channels": ((37, 7, 7), {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 0)}),
     "dilated": ((3, 9, 11), {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2}),
@@ -34,6 +36,8 @@ MAX = {
 }
 AVERAGE = {
     "lenet": ((6, 8, 8), {"kernel_size": 2}),
+    "wide rows": ((3, 8, 23), {"kernel_size": (3, 2)}),
+    "side by side": ((20, 7, 10), {"kernel_size": 3}),
     "sixths": ((16, 9, 8), {"kernel_size": (3, 2), "padding": (0, 1)}),
     "overlapping": ((5, 9, 9), {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
     "many channels": ((37, 7, 7), {"kernel_size": 3, "stride": 1, "padding": 1}),
@@ -104,6 +108,30 @@ def test_special_values(channels):
             assert np.signbit(y.numpy()[0, c, 0, 2])
             np.testing.assert_array_equal(mean[0, c], [[nan, -inf, 0]])
     assert not np.signbit(ops.avg_pool2d(np.full((1, channels, 2, 2), -0.0, np.float32), 2).numpy()).any()
+
+
+@pytest.mark.parametrize("channels", range(1, 18))
+@pytest.mark.parametrize("size", [(2, 2), (2, 3), (5, 4), (3, 9), (4, 34), (2, 67)])
+def test_windows_side_by_side_have_exact_bits(channels, size):
+    """Several pixels share a vector where it has room: every element is its window's own, in the documented order."""
+    rng = np.random.default_rng(0)
+    x = rng.integers(-3, 4, (3, channels, *size)).astype(np.float32) * np.float32(1.1)  # with equal elements
+    high, wide = size[0] // 2, size[1] // 2
+    taps = [x[:, :, i : 2 * high : 2, j : 2 * wide : 2] for i in (0, 1) for j in (0, 1)]
+    grad = rng.standard_normal(taps[0].shape).astype(np.float32)
+    winner = np.argmax(taps, axis=0)
+    mean = ((np.float32(0) + (taps[0] + taps[1])) + (taps[2] + taps[3])) * np.float32(0.25)
+    for_max, for_mean = np.zeros_like(x), np.zeros_like(x)
+    for number, (i, j) in enumerate(np.ndindex(2, 2)):
+        for_max[:, :, i : 2 * high : 2, j : 2 * wide : 2] = np.where(winner == number, grad, 0)
+        for_mean[:, :, i : 2 * high : 2, j : 2 * wide : 2] = grad * np.float32(0.25)
+    for name in _core.supported_isas():
+        for op, y, dx in ((ops.max_pool2d, np.max(taps, 0), for_max), (ops.avg_pool2d, mean, for_mean)):
+            leaf = pynn.tensor(x, requires_grad=True)
+            with isa(name), all_threads(3):
+                out = op(leaf, 2)
+                out.backward(pynn.tensor(grad))
+            assert same_bits(out.detach().numpy(), y) and same_bits(leaf.grad.numpy(), dx)
 
 
 def test_subnormal_numbers_are_compared():
@@ -230,11 +258,11 @@ def test_memory_and_single_images():
 
 
 @pytest.mark.parametrize("at", ["begin", "end"])
-@pytest.mark.parametrize("channels", [1, 3, 6, 16, 20])
+@pytest.mark.parametrize("channels", [1, 3, 6, 8, 16, 20])
 def test_no_byte_beyond_an_array_is_touched(channels, at):
-    x = np.random.default_rng(0).standard_normal((1, 5, 5, channels)).astype(np.float32)
-    plain, own = (pynn.as_tensor(a.transpose(0, 3, 1, 2)) for a in (x, guarded(x, at)))
-    for kernel in ((2,), (3, 1, 1), (3, 2)):
+    for size, kernel in ((5, (2,)), (6, (2,)), (5, (3, 1, 1)), (5, (3, 2)), (6, (3,))):
+        x = np.random.default_rng(0).standard_normal((1, size, size, channels)).astype(np.float32)
+        plain, own = (pynn.as_tensor(a.transpose(0, 3, 1, 2)) for a in (x, guarded(x, at)))
         for op in (ops.max_pool2d, ops.avg_pool2d):
             assert same_bits(op(own, *kernel).numpy(), op(plain, *kernel).numpy())
             a, b = (t.detach().requires_grad_() for t in (own, plain))

@@ -1,0 +1,132 @@
+// The gradients of pooling whose windows lie side by side: each row of the output fills its own rows of the input.
+#include "kernels/pool2d_pairs.h"
+#include "simd/index.h"
+
+namespace pynn::PYNN_ISA {
+namespace {
+
+// What some windows send to their elements: share(number) is for the lanes' elements of that number.
+template <class T>
+struct Average {
+  Vec<T> mean;
+  PYNN_INLINE Vec<T> share(VecInt<T>) const { return mean; }
+  PYNN_INLINE Average spread(VecInt<T> windows) const { return {permute(mean, windows)}; }
+};
+template <class T>
+struct Largest {
+  Vec<T> gradient;
+  VecInt<T> winner;
+  PYNN_INLINE Vec<T> share(VecInt<T> number) const { return winner == number ? gradient : Vec<T>{}; }
+  PYNN_INLINE Largest spread(VecInt<T> windows) const { return {permute(gradient, windows), permute(winner, windows)}; }
+};
+
+// A row of the output: `read(y, n)` gives an Average or Largest of n elements from y on.
+template <class T, class Read>
+PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int64_t y, T* dx, const Read& read) {
+  using Int = typename IntOf<T>::type;
+  const int64_t c = s.c, next = s.columns.in * c;
+  for (int64_t i = 0; i < height; i++)
+    for (int64_t j = 0; j < s.columns.out; j++)
+      for_channels<T>(c, (s.columns.out - j) * c, [&](int64_t channel, int n, int) PYNN_LAMBDA {
+        const auto sent = read(y + j * c + channel, n);
+        T* to = dx + i * next + j * width * c + channel;
+        for (int64_t k = 0; k < width; k++) store_some(to + k * c, sent.share(broadcast(Int(i * width + k))), n);
+      });
+}
+
+// The same of pairs of columns.
+template <class T, class Read>
+PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, int64_t height, int64_t y, T* dx,
+                                   const Read& read) {
+  using Int = typename IntOf<T>::type;
+  constexpr int64_t L = lanes<T>;
+  const int64_t next = s.columns.in * s.c;
+  for (int64_t at = 0, left; at < s.columns.out * s.c; at += pairs.pixels * s.c) {
+    const auto send = [&](int n, int first, int second) PYNN_LAMBDA {
+      const auto sent = read(y + at, n);
+      const auto left_part = sent.spread(pairs.window[0]), right_part = sent.spread(pairs.window[1]);
+      for (int64_t i = 0; i < height; i++) {
+        T* to = dx + 2 * at + i * next;
+        store_some(to, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), first);
+        store_some(to + L, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), second);
+      }
+    };
+    left = s.columns.out * s.c - at;
+    if (left >= L)
+      send(int(L), int(L), int(L));
+    else
+      send(int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0)));
+  }
+}
+
+template <class T, class Read>
+PYNN_INLINE void send(const PoolShape& s, T* dx, const Read& read) {
+  const PoolAxis &rows = s.rows, &columns = s.columns;
+  const bool paired = has_pairs<T>(s);
+  const int64_t size = columns.in * s.c, covered = columns.out * columns.kernel * s.c;
+  const int64_t vectors = paired ? 2 * ceil_div(columns.out, lanes<T> / s.c) : columns.out * columns.kernel;
+  const double cost = pool_row_cost<T>(s, vectors, rows.kernel);
+  parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+    const auto for_rows = [&](const auto& body) PYNN_LAMBDA {
+      for (int64_t row = begin; row < end; row++) {
+        const int64_t i = row % rows.out, image = row / rows.out;
+        const int64_t last = i + 1 < rows.out ? rows.kernel : rows.in - i * rows.kernel;
+        T* to = dx + (image * rows.in + i * rows.kernel) * size;
+        body(row * columns.out * s.c, to);
+        if (covered < size)
+          for (int64_t k = 0; k < rows.kernel; k++)
+            __builtin_memset(to + k * size + covered, 0, size_t(size - covered) * sizeof(T));
+        if (last > rows.kernel)
+          __builtin_memset(to + rows.kernel * size, 0, size_t((last - rows.kernel) * size) * sizeof(T));
+      }
+    };
+    if constexpr (kPermutes<T>) {
+      if (paired) {
+        const Pairs<T> pairs(s.c);
+        if (rows.kernel == 2)
+          for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row_of_pairs(s, pairs, 2, y, to, read); });
+        else
+          for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row_of_pairs(s, pairs, rows.kernel, y, to, read); });
+        return;
+      }
+    }
+    if (rows.kernel == 2 && columns.kernel == 2)
+      for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row(s, 2, 2, y, to, read); });
+    else
+      for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row(s, rows.kernel, columns.kernel, y, to, read); });
+  });
+}
+
+template <class T, class I>
+Status max_as(const MaxPool2dBackward& p) {
+  const T* dy = static_cast<const T*>(p.dy);
+  const I* index = static_cast<const I*>(p.index);
+  send<T>(p.shape, static_cast<T*>(p.dx), [=](int64_t y, int n) PYNN_LAMBDA {
+    const VecInt<T> winner = n == lanes<T> ? load_index<T>(index + y) : load_index<T>(index + y, n);
+    return Largest<T>{load_some(dy + y, n), winner};
+  });
+  return Status::ok;
+}
+
+template <class T>
+Status average_as(const AveragePool2dBackward& p) {
+  const T* dy = static_cast<const T*>(p.dy);
+  const T inverse = T(1) / T(p.divisor ? p.divisor : p.shape.rows.kernel * p.shape.columns.kernel);
+  send<T>(p.shape, static_cast<T*>(p.dx),
+          [=](int64_t y, int n) PYNN_LAMBDA { return Average<T>{load_some(dy + y, n) * inverse}; });
+  return Status::ok;
+}
+
+}  // namespace
+
+Status max_pool_backward_tiled(const MaxPool2dBackward& p) {
+  const bool byte = has_byte_numbers(p.shape);
+  if (p.shape.dtype == DType::float64) return byte ? max_as<double, uint8_t>(p) : max_as<double, int32_t>(p);
+  return byte ? max_as<float, uint8_t>(p) : max_as<float, int32_t>(p);
+}
+
+Status average_pool_backward_tiled(const AveragePool2dBackward& p) {
+  return p.shape.dtype == DType::float64 ? average_as<double>(p) : average_as<float>(p);
+}
+
+}  // namespace pynn::PYNN_ISA
