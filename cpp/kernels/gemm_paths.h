@@ -37,6 +37,9 @@ Status multiply(const Product<T>& x);
 constexpr int kVectorPathRows = 4;
 template <class T>
 Status multiply_vector(const Product<T>& x);
+// Columns [begin, end) of such a product, on this thread.
+template <class T>
+void multiply_columns(const Product<T>& x, int64_t begin, int64_t end);
 
 // A where it lies, in row tiles; B where it lies or, with `pack_b`, packed once. For a small A or few columns.
 template <class T>
