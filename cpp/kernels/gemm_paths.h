@@ -37,6 +37,9 @@ Status multiply(const Product<T>& x);
 constexpr int kVectorPathRows = 4;
 template <class T>
 Status multiply_vector(const Product<T>& x);
+// Columns [begin, end) of such a product, on this thread.
+template <class T>
+void multiply_columns(const Product<T>& x, int64_t begin, int64_t end);
 
 // A where it lies, in row tiles; B where it lies or, with `pack_b`, packed once. For a small A or few columns.
 template <class T>
@@ -62,7 +65,7 @@ PYNN_INLINE double pack_cost(int64_t elements) { return 0.15 * double(elements);
 template <class Body>
 PYNN_INLINE void parallel_grid(int64_t rows, int64_t columns, int threads, double cost_ns, const Body& body) {
   if (threads == 1) return body(int64_t(0), rows, int64_t(0), columns);
-  const int64_t wanted = 4 * int64_t(threads);
+  const int64_t wanted = 8 * int64_t(threads);
   const int64_t row_step = ceil_div(rows, wanted), row_pieces = ceil_div(rows, row_step);
   const int64_t column_step = ceil_div(columns, ceil_div(wanted, row_pieces));
   const int64_t column_pieces = ceil_div(columns, column_step);

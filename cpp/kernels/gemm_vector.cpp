@@ -75,7 +75,7 @@ void multiply_by_columns(const Product<T>& x, int64_t begin, int64_t end) {
 }
 
 template <class T, int Rows>
-void multiply_columns(const Product<T>& x, int64_t begin, int64_t end) {
+void multiply_rows(const Product<T>& x, int64_t begin, int64_t end) {
   if (x.transpose_b)
     multiply_by_columns<T, Rows>(x, begin, end);
   else
@@ -93,19 +93,24 @@ void multiply_columns(const Product<T>& x, int64_t begin, int64_t end) {
 }  // namespace
 
 template <class T>
+void multiply_columns(const Product<T>& x, int64_t begin, int64_t end) {
+  switch (x.m) {
+    case 1: return multiply_rows<T, 1>(x, begin, end);
+    case 2: return multiply_rows<T, 2>(x, begin, end);
+    case 3: return multiply_rows<T, 3>(x, begin, end);
+    case 4: return multiply_rows<T, 4>(x, begin, end);
+  }
+}
+template void multiply_columns(const Product<float>&, int64_t, int64_t);
+template void multiply_columns(const Product<double>&, int64_t, int64_t);
+
+template <class T>
 Status multiply_vector(const Product<T>& x) {
   constexpr int64_t kGrain = 4 * lanes<T>;
   // The reading of B: 64 GB/s from the second cache, 20 from memory.
   const double read_ns = double(sizeof(T)) / 64 * double(x.k);
   parallel_ranges(x.n, kGrain, item_cost(read_ns, x.n, 1.25 * sizeof(T) * double(x.k)),
-                  [&](int64_t begin, int64_t end) {
-                    switch (x.m) {
-                      case 1: return multiply_columns<T, 1>(x, begin, end);
-                      case 2: return multiply_columns<T, 2>(x, begin, end);
-                      case 3: return multiply_columns<T, 3>(x, begin, end);
-                      case 4: return multiply_columns<T, 4>(x, begin, end);
-                    }
-                  });
+                  [&](int64_t begin, int64_t end) { multiply_columns(x, begin, end); });
   return Status::ok;
 }
 template Status multiply_vector(const Product<float>&);

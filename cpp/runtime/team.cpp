@@ -78,23 +78,30 @@ class Team {
   void run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, void* context);
 
  private:
-  static void* worker_main(void* team);
-  void serve();
+  static void* worker_main(void* number);
+  void serve(int number);
   uint32_t wait_for_round(uint32_t seen, int64_t spin_until);
   void announce(int helpers);
-  void take_part();
-  void work();
+  void take_part(int number);
+  void work(int number);
   void relax(int turn) const;
 
   // The job: written by the owner while closed.
   TaskBody body_ = nullptr;
   void* context_ = nullptr;
-  int64_t tasks_ = 0;
   uint64_t float_mode_ = 0;
+  int shares_ = 0;
 
-  alignas(64) std::atomic<int64_t> next_{0};  // the first task that nobody has claimed
-  alignas(64) std::atomic<int> inside_{0};    // workers between entering and leaving
-  std::atomic<int> seats_{0};                 // helpers that the open job still takes
+  // Consecutive tasks, one share per thread. Each thread begins with the share of its number and then helps with the
+  // others: what it wrote in one call it finds in its own cache in the next, where that is cut alike.
+  struct alignas(64) Share {
+    std::atomic<int64_t> next{0};  // the first task that nobody has claimed
+    int64_t end = 0;
+  };
+  std::vector<Share> share_;
+
+  alignas(64) std::atomic<int> inside_{0};  // workers between entering and leaving
+  std::atomic<int> seats_{0};               // helpers that the open job still takes
   alignas(64) std::atomic<uint32_t> round_{0};
   std::atomic<bool> open_{false};
   std::atomic<bool> stopping_{false};
@@ -152,7 +159,8 @@ void Team::start(int wanted) {
   threads_.reserve(wanted);
   while (int(threads_.size()) < wanted) {
     pthread_t thread;
-    if (pthread_create(&thread, &attributes, worker_main, this)) break;  // then fewer have to do
+    void* number = reinterpret_cast<void*>(threads_.size() + 1);           // the caller is 0
+    if (pthread_create(&thread, &attributes, worker_main, number)) break;  // then fewer have to do
     threads_.push_back(thread);
     pthread_setname_np(thread, ("pynn-" + std::to_string(threads_.size())).c_str());
   }
@@ -170,19 +178,19 @@ void Team::stop() {
   stopping_.store(false);
 }
 
-void* Team::worker_main(void* team) {
-  static_cast<Team*>(team)->serve();
+void* Team::worker_main(void* number) {
+  team().serve(int(reinterpret_cast<size_t>(number)));
   return nullptr;
 }
 
-void Team::serve() {
+void Team::serve(int number) {
   inside_task = true;
   uint32_t seen = round_.load();
   // A round that was announced before this thread ran is found open or is over.
   int64_t spin_until = now_ns() + spin_ns();
   while (!stopping_.load()) {
     if (open_.load()) {
-      take_part();
+      take_part(number);
       spin_until = now_ns() + spin_ns();
     }
     seen = wait_for_round(seen, spin_until);
@@ -207,18 +215,20 @@ void Team::announce(int helpers) {
   if (asleep_.load() > 0) wake(round_, helpers);
 }
 
-void Team::take_part() {
+void Team::take_part(int number) {
   inside_.fetch_add(1);
   if (open_.load() && seats_.fetch_sub(1, std::memory_order_relaxed) > 0) {
     set_float_mode(float_mode_);
-    work();
+    work(number);
   }
   inside_.fetch_sub(1);
 }
 
-void Team::work() {
-  const int64_t tasks = tasks_;
-  for (int64_t t; (t = next_.fetch_add(1, std::memory_order_relaxed)) < tasks;) body_(context_, t);
+void Team::work(int number) {
+  for (int i = 0; i < shares_; i++) {
+    Share& share = share_[(number + i) % shares_];
+    for (int64_t t; (t = share.next.fetch_add(1, std::memory_order_relaxed)) < share.end;) body_(context_, t);
+  }
 }
 
 void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, void* context) {
@@ -226,9 +236,13 @@ void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, voi
   const int helpers = std::min(threads - 1, workers());
   body_ = body;
   context_ = context;
-  tasks_ = tasks;
   float_mode_ = get_float_mode();
-  next_.store(0, std::memory_order_relaxed);
+  shares_ = threads;
+  if (int(share_.size()) < threads) share_ = std::vector<Share>(threads);
+  for (int i = 0; i < threads; i++) {
+    share_[i].next.store(tasks * i / threads, std::memory_order_relaxed);
+    share_[i].end = tasks * (i + 1) / threads;
+  }
   seats_.store(helpers, std::memory_order_relaxed);
   crowded_.store(threads > cores(), std::memory_order_relaxed);
   open_.store(true);
@@ -237,7 +251,7 @@ void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, voi
   if (wait_for_all)
     for (int turn = 0; seats_.load(std::memory_order_relaxed) > 0; turn++) relax(turn);
   inside_task = true;
-  work();
+  work(0);
   inside_task = false;
   open_.store(false);
   for (int turn = 0; inside_.load() > 0; turn++) relax(turn);
