@@ -37,8 +37,8 @@ struct Planes {
     rows_count = ceil_div(s.oh, rows);
     taps = s.c * s.kh * s.kw;
     x_rows = rows + (s.kh - 1) * s.dilation_h;
-    dy_size = rows * pitch + 2 * kLanes;
-    x_size = x_rows * pitch + 2 * kLanes;
+    dy_size = (ceil_div(rows * pitch, kLanes) + 2) * kLanes;
+    x_size = (ceil_div(x_rows * pitch, kLanes) + 2) * kLanes;
     each = max_of(1, kBlockSteps / steps(rows));
     blocks = ceil_div(s.n * rows_count * columns_count, each);
   }
@@ -46,30 +46,47 @@ struct Planes {
   int64_t sum_size() const { return taps * s.o * kLanes; }
 };
 
-// to[q * size + i] = channel q of pixel i, with zeros up to a whole vector. No byte from `end` on is read.
-void pack_row(const float* from, int64_t pixels, int64_t channels, const float* end, float* to, int64_t size) {
+// to[q * size + i] = channel q of pixel i, with zeros up to a whole vector. No byte from `end` on is read. Some numbers
+// of channels are constants: the addresses of a vector's pixels then need no registers.
+template <int kChannels>
+void pack_pixels(const float* x, int64_t pixels, int64_t some_channels, const float* end, float* to, int64_t size) {
   constexpr int64_t L = lanes<float>;
-  for (int64_t i = 0; i < pixels; i += L) {
+  const int64_t channels = kChannels ? kChannels : some_channels;
+  for (int64_t i = 0; i < pixels; i += L, x += L * channels, to += L) {
     const int count = int(min_of(L, pixels - i));
-    const float* x = from + i * channels;
-    if (channels == 1) {
-      store(to + i, load(x, count));
+    if (kChannels == 1) {
+      store(to, load(x, count));
       continue;
     }
+    if (end - x < L * channels + 4) {
+      for (int64_t q = 0; q < channels; q++)
+        for (int64_t j = 0; j < L; j++) to[q * size + j] = j < count ? x[j * channels + q] : 0;
+      continue;
+    }
+    PYNN_UNROLL
     for (int64_t q = 0; q < channels; q += 4) {
-      const int64_t some = min_of(4, channels - q);
-      Vec<float> columns[4] = {};
-      if (end - x >= (L - 1) * channels + q + 4)
-        load_columns(columns, x + q, channels);
-      else
-        for (int64_t k = 0; k < some; k++)
-          for (int64_t j = 0; j < count; j++) columns[k][j] = x[j * channels + q + k];
-      for (int64_t k = 0; k < some; k++)
-        store(to + (q + k) * size + i, count == L                             ? columns[k]
-                                       : lane_numbers<float>() < float(count) ? columns[k]
-                                                                              : Vec<float>{});
+      Vec<float> columns[4];
+      load_columns(columns, x + q, channels);
+      PYNN_UNROLL
+      for (int k = 0; k < 4; k++)
+        if (q + k < channels)
+          store(to + (q + k) * size, count == L                             ? columns[k]
+                                     : lane_numbers<float>() < float(count) ? columns[k]
+                                                                            : Vec<float>{});
     }
   }
+}
+
+void pack_row(const float* x, int64_t pixels, int64_t channels, const float* end, float* to, int64_t size) {
+  const auto pack = channels == 1    ? pack_pixels<1>
+                    : channels == 2  ? pack_pixels<2>
+                    : channels == 3  ? pack_pixels<3>
+                    : channels == 4  ? pack_pixels<4>
+                    : channels == 6  ? pack_pixels<6>
+                    : channels == 8  ? pack_pixels<8>
+                    : channels == 16 ? pack_pixels<16>
+                                     : pack_pixels<0>;
+  pack(x, pixels, channels, end, to, size);
 }
 
 // What behind the last row of a plane is read, too.
@@ -198,11 +215,13 @@ bool sum_blocks(const Planes& g, const Conv2dWeight& p, int64_t first, int64_t l
 
 }  // namespace
 
+// Measured beside tiles of output channels, 1 to 64 input channels, 1x1 to 9x9 taps: 1.0 to 3.2 times as fast up to 6
+// output channels, 0.8 to 1.1 times with 7 and 8. A sum over few pixels does not pay for its 16 lanes.
 bool weight_planes_pay(const ConvShape& s) {
   if (s.dtype != DType::float32 || s.groups > 1 || s.stride_h > 1 || s.stride_w > 1) return false;
+  if (s.o > 6 || s.oh * s.ow < 64) return false;
   const Planes g(s);
-  if (double(s.c) * double(g.x_rows) * double(g.pitch) * sizeof(float) > double(kInputBytes)) return false;
-  return true;
+  return double(s.c) * double(g.x_rows) * double(g.pitch) * sizeof(float) <= double(kInputBytes);
 }
 
 Status weight_gradient_planes(const Conv2dWeight& p) {
