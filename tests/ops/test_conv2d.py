@@ -191,9 +191,9 @@ def test_long_weight_sums_go_in_blocks():
 @pytest.mark.parametrize(
     "shape, o, kernel, before, dilation, size",
     [
-        ((9, 1, 28, 28), 6, (5, 5), (2, 2), (1, 1), (28, 28)),  # several blocks of several images
-        ((3, 2, 90, 40), 5, (3, 4), (1, 1), (2, 3), (88, 33)),  # an image in several pieces
-        ((2, 3, 1, 2100), 2, (1, 5), (0, 2), (1, 2), (1, 2094)),  # a row in several pieces
+        ((40, 1, 28, 28), 6, (5, 5), (2, 2), (1, 1), (28, 28)),  # more blocks than tasks
+        ((3, 2, 91, 32), 5, (3, 2), (1, 1), (2, 1), (89, 32)),  # an image in unequal pieces
+        ((2, 3, 1, 2100), 2, (1, 5), (0, 2), (1, 2), (1, 2096)),  # a row in unequal pieces
         ((5, 4, 9, 16), 1, (1, 1), (0, 0), (1, 1), (9, 16)),
         ((4, 16, 8, 8), 4, (2, 20), (0, 12), (1, 1), (7, 13)),  # rows of zeros wider than a vector
         ((3, 7, 3, 4), 3, (3, 3), (9, 8), (1, 1), (20, 18)),  # windows that see nothing but zeros
