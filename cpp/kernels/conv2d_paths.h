@@ -66,6 +66,31 @@ bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow);
 
 template <class T>
 Status weight_gradient(const Conv2dWeight& p);
+Status weight_gradient_planes(const Conv2dWeight& p);
+bool weight_planes_pay(const ConvShape& s);
+
+template <class T>
+PYNN_INLINE void add_to(T* a, const T* b, int64_t n) {  // n is a multiple of the lanes
+  for (int64_t i = 0; i < n; i += lanes<T>) store(a + i, load(a + i) + load(b + i));
+}
+
+// sums[0 .. size - 1] = the pairwise tree over block(number, sums) of [first, last), not empty: the sums of a power of
+// two of blocks wait until a partner of their size comes. `sums` has room for tree_levels(last - first) of them.
+PYNN_INLINE int64_t tree_levels(int64_t blocks) {
+  int64_t levels = 1;
+  while (blocks >> levels) levels++;
+  return levels + 1;
+}
+template <class T, class Block>
+PYNN_INLINE void sum_tree(int64_t first, int64_t last, int64_t size, T* sums, const Block& block) {
+  int64_t top = 0;
+  for (int64_t number = first; number < last; number++) {
+    block(number, sums + top++ * size);
+    for (int64_t done = number - first + 1; done % 2 == 0; done /= 2, top--)
+      add_to(sums + (top - 2) * size, sums + (top - 1) * size, size);
+  }
+  for (; top > 1; top--) add_to(sums + (top - 2) * size, sums + (top - 1) * size, size);
+}
 
 // Nanoseconds of all multiply-adds on one core.
 template <class T>

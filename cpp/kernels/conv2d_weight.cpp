@@ -190,11 +190,6 @@ void sum_chunk(const Gradient<T>& g, const Chunk<T>& chunk, const Part& part, bo
 }
 
 template <class T>
-PYNN_INLINE void add_to(T* a, const T* b, int64_t n) {  // n is a multiple of the lanes
-  for (int64_t i = 0; i < n; i += lanes<T>) store(a + i, load(a + i) + load(b + i));
-}
-
-template <class T>
 void store_part(const Gradient<T>& g, const Part& part, const T* sum, T* dw) {
   constexpr int64_t L = lanes<T>;
   const ConvShape& s = g.s;
@@ -268,22 +263,14 @@ void sum_block(const Gradient<T>& g, int64_t number, int64_t first, int64_t last
     }
 }
 
-// The sums of a power of two of blocks wait on a stack until a partner of their size comes.
 template <class T>
 bool sum_parts(const Gradient<T>& g, int64_t first, int64_t last, T* dw) {
   const int64_t size = (last - first) * g.sum_size();
-  int64_t levels = 2;
-  while (g.blocks.count >> (levels - 1)) levels++;
-  const Buffers<T> buffers(g, first, last, levels * size);
+  const Buffers<T> buffers(g, first, last, tree_levels(g.blocks.count) * size);
   if (!buffers.complete) return false;
   T* const stack = buffers.stack;
-  int64_t top = 0;
-  for (int64_t number = 0; number < g.blocks.count; number++) {
-    sum_block(g, number, first, last, buffers, stack + top++ * size);
-    for (int64_t done = number + 1; done % 2 == 0; done /= 2, top--)
-      add_to(stack + (top - 2) * size, stack + (top - 1) * size, size);
-  }
-  for (; top > 1; top--) add_to(stack + (top - 2) * size, stack + (top - 1) * size, size);
+  sum_tree(0, g.blocks.count, size, stack,
+           [&](int64_t number, T* sums) { sum_block(g, number, first, last, buffers, sums); });
   if (!g.blocks.count) __builtin_memset(stack, 0, size_t(size) * sizeof(T));
   for (int64_t p = first; p < last; p++) store_part(g, g.part(p), stack + (p - first) * g.sum_size(), dw);
   return true;
@@ -293,6 +280,7 @@ bool sum_parts(const Gradient<T>& g, int64_t first, int64_t last, T* dw) {
 
 template <class T>
 Status weight_gradient(const Conv2dWeight& p) {
+  if (weight_planes_pay(p.shape)) return weight_gradient_planes(p);
   const Gradient<T> g(p);
   const double cost = conv_cost<T>(p.shape);
   const int64_t threads = plan_threads(cost), parts = g.parts();

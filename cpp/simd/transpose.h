@@ -95,4 +95,54 @@ PYNN_INLINE void load_transposed(Vec<T> (&block)[lanes<T>], const T* x, int64_t 
   transpose<T>(block);
 }
 
+// The zips of a and b within each of their 128-bit quarters.
+PYNN_INLINE Vec<float> zip_lower_pairs(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+#else
+  return zip_lower(a, b);
+#endif
+}
+PYNN_INLINE Vec<float> zip_upper_pairs(Vec<float> a, Vec<float> b) {
+#if defined(__AVX512F__)
+  return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+#elif defined(__AVX2__)
+  return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+#else
+  return zip_upper(a, b);
+#endif
+}
+
+// x[0 .. 3], x[4 * step ...], x[8 * step ...] and so on.
+template <int n>
+PYNN_INLINE auto load_quarters(const float* x, int64_t step) {
+  typedef float Some __attribute__((vector_size(n * 4)));
+  if constexpr (n == 4) {
+    Some quarter;
+    __builtin_memcpy(&quarter, x, sizeof quarter);
+    return quarter;
+  } else {
+    const auto low = load_quarters<n / 2>(x, step), high = load_quarters<n / 2>(x + n / 2 * step, step);
+    if constexpr (n == 8)
+      return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7);
+    else
+      return __builtin_shufflevector(low, high, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  }
+}
+
+// columns[q][i] = x[i * step + q] for q < 4 and all lanes i.
+PYNN_INLINE void load_columns(Vec<float> (&columns)[4], const float* x, int64_t step) {
+  Vec<float> rows[4];
+  PYNN_UNROLL
+  for (int i = 0; i < 4; i++) rows[i] = load_quarters<lanes<float>>(x + i * step, step);
+  const Vec<float> even = zip_lower_pairs(rows[0], rows[2]), odd = zip_lower_pairs(rows[1], rows[3]);
+  columns[0] = zip_lower_pairs(even, odd);
+  columns[1] = zip_upper_pairs(even, odd);
+  const Vec<float> even_upper = zip_upper_pairs(rows[0], rows[2]), odd_upper = zip_upper_pairs(rows[1], rows[3]);
+  columns[2] = zip_lower_pairs(even_upper, odd_upper);
+  columns[3] = zip_upper_pairs(even_upper, odd_upper);
+}
+
 }  // namespace pynn::PYNN_ISA

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pynn
-from opcase import OpCase, same_bits, suite
+from opcase import THREADS, OpCase, all_threads, isa, same_bits, suite
 from pynn import ops
 from pynn.reference import conv2d as reference
 
@@ -28,6 +28,7 @@ SHAPES = {
     "grouped": ((4, 6, 2, (3, 3)), {"groups": 2, "padding": ((1, 1), (1, 1))}),
     "depthwise": ((3, 3, 3, (3, 3)), {"groups": 3, "stride": (2, 2)}),
     "pixel": ((6, 4, 1, (1, 1)), {"activation": "tanh"}),
+    "few outputs": ((3, 5, 1, (5, 5)), {"padding": ((3, 3), (3, 3))}),
     "winograd 3": ((33, 40, 1, (3, 3)), {"padding": ((1, 1), (1, 1))}),
     "winograd 5": ((32, 35, 1, (5, 5)), {"padding": ((2, 2), (2, 1)), "activation": "relu"}),
 }
@@ -185,6 +186,42 @@ def test_long_weight_sums_go_in_blocks():
     # blocks of 512 terms in one chain, 1280 of them in a tree of 11 levels: half an ulp a step
     limit = (512 + 11) * np.finfo(np.float32).eps / 2
     assert abs(w.grad.item() / (x.size * np.float64(np.float32(0.1))) - 1) <= limit
+
+
+@pytest.mark.parametrize(
+    "shape, o, kernel, before, dilation, size",
+    [
+        ((40, 1, 28, 28), 6, (5, 5), (2, 2), (1, 1), (28, 28)),  # more blocks than tasks
+        ((3, 2, 91, 32), 5, (3, 2), (1, 1), (2, 1), (89, 32)),  # an image in unequal pieces
+        ((2, 3, 1, 2100), 2, (1, 5), (0, 2), (1, 2), (1, 2096)),  # a row in unequal pieces
+        ((5, 4, 9, 16), 1, (1, 1), (0, 0), (1, 1), (9, 16)),
+        ((4, 16, 8, 8), 4, (2, 20), (0, 12), (1, 1), (7, 13)),  # rows of zeros wider than a vector
+        ((3, 7, 3, 4), 3, (3, 3), (9, 8), (1, 1), (20, 18)),  # windows that see nothing but zeros
+        ((2, 6, 12, 15), 6, (3, 3), (-2, -3), (1, 1), (8, 9)),  # a cropped input
+        ((5, 8, 12, 9), 3, (3, 2), (1, 0), (1, 1), (12, 8)),
+    ],
+)
+def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
+    """Against float64, which sums in another way; the same bits at any thread count and width of vectors."""
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal(shape), rng.standard_normal((shape[0], o, *size))
+
+    def gradient(x, dy, dtype=np.float32):
+        x, dy = (pynn.tensor(a.astype(dtype))._array for a in (x, dy))
+        return np.asarray(pynn._core.conv2d_weight(x, dy, kernel, (1, 1), before, dilation, 1))
+
+    result = gradient(x, dy)
+    bound = 150 * np.finfo(np.float32).eps * gradient(abs(x), abs(dy), np.float64)
+    assert (abs(result - gradient(x, dy, np.float64)) <= bound).all()
+    for threads in THREADS:
+        with all_threads(threads):
+            assert same_bits(gradient(x, dy), result)
+    if {"avx2", "avx512"} <= set(pynn._core.supported_isas()):
+        bits = []
+        for name in ("avx2", "avx512"):
+            with isa(name):
+                bits.append(gradient(x, dy))
+        assert same_bits(*bits)
 
 
 def test_errors():
