@@ -113,7 +113,7 @@ def argmin(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) ->
     ...
 def avg_pool2d(arg0: _ArrayLike, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool, arg3: int) -> Array:
     ...
-def avg_pool2d_backward(arg0: _ArrayLike, arg1: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg2: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg3: bool, arg4: int) -> Array:
+def avg_pool2d_backward(grad: _ArrayLike, size: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], geometry: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], count_padding: bool, divisor: int, output: _ArrayLike | None = None, activation: str = 'none') -> Array:
     ...
 def built_isas() -> list[str]:
     ...
@@ -285,13 +285,16 @@ def random_truncated_normal_(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float, ar
     ...
 def random_uniform_(arg0: _ArrayLike, arg1: _ArrayLike, arg2: float, arg3: float) -> None:
     ...
-def record(name, array, inputs, backward, saved = tuple()):
+def record(name, array, inputs, backward, saved = tuple(), activation = 'none', takes_activation = False):
     """
     The tensor of an op's output `array`, on the tape where an input requires grad.
     
     `backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.
     `inputs` are tensors, or None where no gradient ever goes. `saved` are the arrays (or None) that backward will read:
     an in-place change to one of them is an error then.
+    `activation`: what the op did last, its output the last of `saved`; the tape multiplies the gradient by its derivative,
+    and backward takes the product. Or the op that the output goes to does so, if it is the only one and was recorded
+    with `takes_activation`: it is called as backward(grad, output, activation).
     """
 def release_memory() -> None:
     ...

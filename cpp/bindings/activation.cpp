@@ -9,13 +9,6 @@ namespace {
 
 constexpr double kCost = 0.2;  // ns an element, as in the kernel
 
-Activation activation_kind(const std::string& name) {
-  if (name == "sigmoid") return Activation::sigmoid;
-  if (name == "tanh") return Activation::tanh;
-  if (name == "relu") return Activation::relu;
-  fail("activation: expected 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
-}
-
 ArrayRef forward(const ArrayRef& given, Activation kind) {
   check_float(*given, "activation", "input");
   // A dense array of any order of axes is one run of memory; the output takes its order.
@@ -43,6 +36,13 @@ ArrayRef backward(const ArrayRef& given, const ArrayRef& output, Activation kind
 }
 
 }  // namespace
+
+Activation activation_kind(const std::string& name) {
+  if (name == "sigmoid") return Activation::sigmoid;
+  if (name == "tanh") return Activation::tanh;
+  if (name == "relu") return Activation::relu;
+  fail("activation: expected 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
+}
 
 ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind) {
   return backward(grad, output, activation_kind(kind));

@@ -1,6 +1,7 @@
 // What each binding file offers to module.cpp, and the functions one family lends another.
 #pragma once
 #include "bindings/array.h"
+#include "ops/activation.h"
 
 namespace pynn {
 
@@ -25,6 +26,7 @@ void bind_softmax(py::module_& m);
 void bind_tape(py::module_& m);
 void bind_views(py::module_& m);
 
+Activation activation_kind(const std::string& name);
 ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind);
 ArrayRef add(const ArrayRef& a, const ArrayRef& b);
 void add_in_place(const ArrayRef& y, const ArrayRef& x);

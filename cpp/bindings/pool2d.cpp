@@ -150,9 +150,19 @@ ArrayRef average_pool(const ArrayRef& x, const Geometry& geometry, bool count_pa
 }
 
 ArrayRef average_pool_backward(const ArrayRef& dy, const Pair& size, const Geometry& geometry, bool count_padding,
-                               int64_t divisor) {
+                               int64_t divisor, const OptionalArray& output, const std::string& activation) {
   AveragePool2dBackward p;
   p.shape = shape_of_gradient(*dy, size, geometry, p.name);
+  ArrayRef y;
+  if (output) {
+    check_same_dtype(*dy, *output, p.name, "grad and output");
+    if (output->dims != 4 || output->shape[0] != p.shape.n || output->shape[1] != p.shape.c ||
+        output->shape[2] != size[0] || output->shape[3] != size[1])
+      fail(std::string(p.name) + ": the output of the activation does not fit, got " + shape_string(*output));
+    y = channels_last(output);
+  }
+  p.activation = output ? activation_kind(activation) : Activation::none;
+  p.output = y ? y->data : nullptr;
   const ArrayRef grad = channels_last(dy), dx = new_images(dy->dtype, p.shape.n, p.shape.c, size_in(p.shape));
   p.count_padding = count_padding;
   p.divisor = divisor;
@@ -209,7 +219,8 @@ void bind_pool2d(py::module_& m) {
   m.def("max_pool2d_backward", max_pool_backward);
   m.def("max_pool2d_places", max_pool_places);
   m.def("avg_pool2d", average_pool);
-  m.def("avg_pool2d_backward", average_pool_backward);
+  m.def("avg_pool2d_backward", average_pool_backward, py::arg("grad"), py::arg("size"), py::arg("geometry"),
+        py::arg("count_padding"), py::arg("divisor"), py::arg("output") = py::none(), py::arg("activation") = "none");
   m.def("max_unpool2d", max_unpool);
   m.def("max_unpool2d_backward", max_unpool_backward);
 }

@@ -24,10 +24,13 @@ struct Tensor {
 struct Node {
   PyObject_VAR_HEAD uint64_t order;  // later ops have higher numbers
   PyObject* name;
-  PyObject* backward;    // grad -> gradients of the inputs; null once it is used
-  PyObject* inputs;      // of each: its node, the leaf itself, or None where no gradient is wanted; null likewise
-  PyObject* saved;       // a tuple of the arrays (or None) that backward reads; null likewise
-  uint32_t versions[1];  // of each of them when it was saved
+  PyObject* backward;     // grad -> gradients of the inputs; null once it is used
+  PyObject* inputs;       // of each: its node, the leaf itself, or None where no gradient is wanted; null likewise
+  PyObject* saved;        // a tuple of the arrays (or None) that backward reads; null likewise
+  PyObject* activation;   // the name of what the op did last, its output the last of `saved`; null: nothing
+  bool takes_activation;  // backward(grad, output, name) also multiplies by an activation's derivative
+  uint32_t users;         // how many recorded ops send it a gradient
+  uint32_t versions[1];   // of each of them when it was saved
 };
 
 PyTypeObject *tensor_base = nullptr, *node_type = nullptr;
@@ -82,6 +85,7 @@ void dealloc_node(PyObject* o) {
       PyTypeObject* type = Py_TYPE(o);
   clear_node(o);
   Py_CLEAR(node_of(o)->name);
+  Py_CLEAR(node_of(o)->activation);
   PyObject_GC_Del(o);
   Py_DECREF(type);
   Py_TRASHCAN_END
@@ -143,7 +147,8 @@ uint32_t version(PyObject* array) {
   return array == Py_None ? 0 : reinterpret_cast<Array*>(array)->block->version.load();
 }
 
-py::object new_node(PyObject* name, PyObject* inputs, PyObject* backward, PyObject* saved) {
+py::object new_node(PyObject* name, PyObject* inputs, PyObject* backward, PyObject* saved, PyObject* activation,
+                    bool takes_activation) {
   const Py_ssize_t saved_count = PyTuple_GET_SIZE(saved), input_count = PyTuple_GET_SIZE(inputs);
   for (Py_ssize_t i = 0; i < saved_count; i++) {
     PyObject* array = PyTuple_GET_ITEM(saved, i);
@@ -152,7 +157,8 @@ py::object new_node(PyObject* name, PyObject* inputs, PyObject* backward, PyObje
   py::tuple targets(input_count);
   for (Py_ssize_t i = 0; i < input_count; i++) {
     PyObject* input = PyTuple_GET_ITEM(inputs, i);
-    PyObject* node = input == Py_None ? nullptr : tensor_of(input)->node;
+    PyObject* node = !wants_gradient(input) ? nullptr : tensor_of(input)->node;
+    if (node) node_of(node)->users++;
     PyTuple_SET_ITEM(targets.ptr(), i, own(!wants_gradient(input) ? Py_None : node ? node : input));
   }
   Node* node = PyObject_GC_NewVar(Node, node_type, saved_count);
@@ -162,23 +168,33 @@ py::object new_node(PyObject* name, PyObject* inputs, PyObject* backward, PyObje
   node->backward = own(backward);
   node->inputs = targets.release().ptr();
   node->saved = own(saved);
+  node->activation = activation ? own(activation) : nullptr;
+  node->takes_activation = takes_activation;
+  node->users = 0;
   for (Py_ssize_t i = 0; i < saved_count; i++) node->versions[i] = version(PyTuple_GET_ITEM(saved, i));
   PyObject_GC_Track(node);
   return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(node));
 }
 
 py::object record(PyObject* const* args, Py_ssize_t count) {
-  if (count < 4 || count > 5) fail_type("record: expected name, array, inputs, backward and perhaps saved");
+  if (count < 4 || count > 7)
+    fail_type("record: expected name, array, inputs, backward and perhaps saved, activation, takes_activation");
   PyObject *array = args[1], *inputs = args[2];
   check_array(array, "record");
-  if (!PyTuple_Check(inputs) || (count == 5 && !PyTuple_Check(args[4])))
+  if (!PyTuple_Check(inputs) || (count > 4 && !PyTuple_Check(args[4])))
     fail_type("record: expected tuples as inputs and saved");
+  if (count > 5 && !PyUnicode_Check(args[5])) fail_type("record: expected the name of an activation");
+  PyObject* activation = count > 5 && PyUnicode_CompareWithASCIIString(args[5], "none") ? args[5] : nullptr;
+  if (activation && (!PyTuple_GET_SIZE(args[4]) || PyTuple_GET_ITEM(args[4], PyTuple_GET_SIZE(args[4]) - 1) != array))
+    fail_type("record: expected the output of an activation as the last of saved");
   py::object out = new_tensor(array);
   bool wanted = false;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inputs); i++) wanted |= wants_gradient(PyTuple_GET_ITEM(inputs, i));
   if (!wanted || !recording_gradients) return out;
-  const py::object saved = count == 5 ? py::reinterpret_borrow<py::object>(args[4]) : py::tuple();
-  tensor_of(out.ptr())->node = new_node(args[0], inputs, args[3], saved.ptr()).release().ptr();
+  const py::object saved = count > 4 ? py::reinterpret_borrow<py::object>(args[4]) : py::tuple();
+  const bool takes_activation = count > 6 && args[6] == Py_True;
+  tensor_of(out.ptr())->node =
+      new_node(args[0], inputs, args[3], saved.ptr(), activation, takes_activation).release().ptr();
   tensor_of(out.ptr())->requires_grad = 1;
   return out;
 }
@@ -221,11 +237,29 @@ void accumulate(PyObject* leaf, py::object gradient) {
 
 struct Pending {
   py::object node, gradient;
+  bool before_activation = false;  // the gradient is that of what the node's activation was applied to
 };
 
-// The gradients of a node's inputs, each in a reference of its own.
-std::vector<py::object> call_backward(const Node& node, const std::string& name, py::object gradient) {
-  const py::object result = py::reinterpret_steal<py::object>(PyObject_CallOneArg(node.backward, gradient.ptr()));
+PyObject* output_of_activation(const Node& node) {
+  return PyTuple_GET_ITEM(node.saved, PyTuple_GET_SIZE(node.saved) - 1);
+}
+
+// The op before `node` where that applied an activation for `node` alone, whose backward multiplies by its derivative
+// in the pass that it makes anyway. The product of several gradients' sum would have other bits.
+const Node* activation_before(const Node& node) {
+  PyObject* target = node.takes_activation ? PyTuple_GET_ITEM(node.inputs, 0) : Py_None;
+  if (Py_TYPE(target) != node_type) return nullptr;
+  const Node* before = node_of(target);
+  return before->activation && before->users == 1 && before->backward ? before : nullptr;
+}
+
+// The gradients of a node's inputs, each in a reference of its own; `before`, if any, is its activation_before.
+std::vector<py::object> call_backward(const Node& node, const std::string& name, py::object gradient,
+                                      const Node* before) {
+  const py::object result = py::reinterpret_steal<py::object>(
+      before ? PyObject_CallFunctionObjArgs(node.backward, gradient.ptr(), output_of_activation(*before),
+                                            before->activation, nullptr)
+             : PyObject_CallOneArg(node.backward, gradient.ptr()));
   if (!result) throw py::error_already_set();
   if (!PyTuple_Check(result.ptr()) && !PyList_Check(result.ptr()))
     fail_type("backward of '" + name + "': expected a tuple of gradients, got " + Py_TYPE(result.ptr())->tp_name);
@@ -258,7 +292,14 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
                    "' a second time: what it saved is freed; pass retain_graph=True to the "
                    "first backward()");
     check_unchanged(node, name);
-    std::vector<py::object> gradients = call_backward(node, name, std::move(newest.gradient));
+    if (node.activation && !newest.before_activation) {
+      ArrayRef inner = activation_backward(argument(newest.gradient), argument(output_of_activation(node)),
+                                           py::cast<std::string>(node.activation));
+      newest.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(inner.release()));
+    }
+    const Node* before = activation_before(node);
+    if (before) check_unchanged(*before, py::cast<std::string>(before->name));
+    std::vector<py::object> gradients = call_backward(node, name, std::move(newest.gradient), before);
     const py::object inputs = py::reinterpret_borrow<py::object>(node.inputs);
     if (!retain_graph) clear_node(newest.node.ptr());
     for (Py_ssize_t i = PyTuple_GET_SIZE(inputs.ptr()); i--;) {
@@ -271,7 +312,7 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
       }
       Pending& there = pending[node_of(target)->order];
       if (!there.node) {
-        there = {py::reinterpret_borrow<py::object>(target), std::move(part)};
+        there = {py::reinterpret_borrow<py::object>(target), std::move(part), before != nullptr};
       } else {
         ArrayRef sum = add(argument(there.gradient), argument(part));
         there.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(sum.release()));
@@ -321,12 +362,17 @@ PyCFunction as_method(F* function) {
 
 PyMethodDef methods[] = {
     {"record", as_method(py_record), METH_FASTCALL,
-     "record($module, name, array, inputs, backward, saved=(), /)\n--\n\n"
+     "record($module, name, array, inputs, backward, saved=(), activation='none', takes_activation=False, /)\n--\n\n"
      "The tensor of an op's output `array`, on the tape where an input requires grad.\n\n"
      "`backward(grad)` takes the gradient of the output and gives one gradient (or None) per input, all as arrays.\n"
      "`inputs` are tensors, or None where no gradient ever goes. `saved` are the arrays (or None) that backward will "
      "read:\n"
-     "an in-place change to one of them is an error then."},
+     "an in-place change to one of them is an error then.\n"
+     "`activation`: what the op did last, its output the last of `saved`; the tape multiplies the gradient by its "
+     "derivative,\n"
+     "and backward takes the product. Or the op that the output goes to does so, if it is the only one and was "
+     "recorded\n"
+     "with `takes_activation`: it is called as backward(grad, output, activation)."},
     {"is_recorded", as_method(py_is_recorded), METH_FASTCALL,
      "is_recorded($module, *tensors)\n--\n\nWhether an op on these goes on the tape: a tensor that requires grad is "
      "among them."},

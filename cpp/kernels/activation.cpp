@@ -35,24 +35,12 @@ Status backward_as(const ActivationBackward& p) {
 
 template <class T>
 Status forward_typed(const ActivationForward& p) {
-  switch (p.kind) {
-    case Activation::none: return forward_as<T, Activation::none>(p);
-    case Activation::sigmoid: return forward_as<T, Activation::sigmoid>(p);
-    case Activation::tanh: return forward_as<T, Activation::tanh>(p);
-    case Activation::relu: return forward_as<T, Activation::relu>(p);
-  }
-  __builtin_unreachable();
+  return with_activation(p.kind, [&](auto kind) { return forward_as<T, decltype(kind)::value>(p); });
 }
 
 template <class T>
 Status backward_typed(const ActivationBackward& p) {
-  switch (p.kind) {
-    case Activation::none: return backward_as<T, Activation::none>(p);
-    case Activation::sigmoid: return backward_as<T, Activation::sigmoid>(p);
-    case Activation::tanh: return backward_as<T, Activation::tanh>(p);
-    case Activation::relu: return backward_as<T, Activation::relu>(p);
-  }
-  __builtin_unreachable();
+  return with_activation(p.kind, [&](auto kind) { return backward_as<T, decltype(kind)::value>(p); });
 }
 
 Status forward(const ActivationForward& p) {

@@ -31,14 +31,14 @@ PYNN_INLINE void with_taps(Taps taps, const F& f) {
 // A row of the output, and the rows of the input that its windows see.
 template <class T>
 struct Row {
-  int64_t y;         // offset of the row
-  const T* x;        // the first of the rows
+  int64_t y;   // offset of the row
+  const T* x;  // the first of the rows
   Window down;
-  int64_t divisor;   // of an average, of this axis
+  int64_t divisor;  // of an average, of this axis
 };
 
-// f(taps, element, y, n, divisor) for the vectors of an output row: n elements from y on; element(i, j) loads what row i
-// and column j of their windows are.
+// f(taps, element, y, n, divisor) for the vectors of an output row: n elements from y on; element(i, j) loads what row
+// i and column j of their windows are.
 template <class T, class F>
 PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool count_padding, const F& f) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
@@ -53,9 +53,8 @@ PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool c
       for (int64_t k = 0; k < span.pixels; k++)
         for_channels<T>(s.c, span.room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
           const T* x = row.x + (span.column + k * columns.stride) * s.c + channel;
-          const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
-            return load_some(x + i * t.row_step + j * t.column_step, n);
-          };
+          const auto element = [&](int64_t i, int64_t j)
+                                   PYNN_LAMBDA { return load_some(x + i * t.row_step + j * t.column_step, n); };
           f(t, element, row.y + (span.j + k) * s.c + channel, n, row.divisor * span.divisor);
         });
     });
@@ -132,10 +131,9 @@ void max_as(const MaxPool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   I* index = static_cast<I*>(p.index);
-  for_pixels<T>(p.shape, x, false,
-                [=](const Taps& taps, const auto& element, int64_t out, int n, int64_t) PYNN_LAMBDA {
-                  largest<T>(taps, element, y + out, indexed ? index + out : nullptr, n);
-                });
+  for_pixels<T>(p.shape, x, false, [=](const Taps& taps, const auto& element, int64_t out, int n, int64_t) PYNN_LAMBDA {
+    largest<T>(taps, element, y + out, indexed ? index + out : nullptr, n);
+  });
 }
 
 template <class T>

@@ -1,7 +1,7 @@
 // The gradients of pooling, split over the rows of the input: each takes what the windows over it send there, so no two
 // threads write to one place.
 #include "kernels/pool2d_window.h"
-#include "runtime/workspace.h"
+#include "simd/activation.h"
 #include "simd/index.h"
 #include "simd/lanes.h"
 
@@ -27,9 +27,10 @@ struct Row {
 };
 
 // span(row, span, to, put) for every span of the output rows that see a row of the input: `to` is the place of its
-// first pixel's first element, put(place, value, first, n) stores or adds what goes to an element.
-template <class T, class F>
-PYNN_INLINE void for_input_rows(const PoolShape& s, bool count_padding, T* dx, const F& f) {
+// first pixel's first element, put(place, value, first, n) stores or adds what goes to an element. finish(begin, end)
+// when these elements of dx, a row, are complete.
+template <class T, class F, class Finish>
+PYNN_INLINE void for_input_rows(const PoolShape& s, bool count_padding, T* dx, const F& f, const Finish& finish) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
   const bool once = disjoint(columns) && disjoint(rows);
   const int64_t size = columns.in * s.c;
@@ -59,6 +60,7 @@ PYNN_INLINE void for_input_rows(const PoolShape& s, bool count_padding, T* dx, c
           once ? f(row, span, to + span.column * s.c, store) : f(row, span, to + span.column * s.c, add);
         });
       }
+      finish(r * size, (r + 1) * size);
     }
   });
 }
@@ -81,7 +83,7 @@ Status max_as(const MaxPool2dBackward& p) {
               number == broadcast(Int(row.number + span.first + t)) ? grad : Vec<T>{}, first, n);
       });
   };
-  for_input_rows<T>(p.shape, false, static_cast<T*>(p.dx), send);
+  for_input_rows<T>(p.shape, false, static_cast<T*>(p.dx), send, [](int64_t, int64_t) PYNN_LAMBDA {});
   return Status::ok;
 }
 
@@ -100,7 +102,16 @@ Status average_as(const AveragePool2dBackward& p) {
         for (int64_t t = 0; t < span.count; t++) put(to + k * stride + t * step + channel, share, first, n);
       });
   };
-  for_input_rows<T>(s, p.count_padding, static_cast<T*>(p.dx), send);
+  T* dx = static_cast<T*>(p.dx);
+  const T* output = static_cast<const T*>(p.output);
+  for_input_rows<T>(s, p.count_padding, dx, send, [=, &p](int64_t begin, int64_t end) PYNN_LAMBDA {
+    if (p.activation == Activation::none) return;
+    with_activation(p.activation, [=](auto kind) PYNN_LAMBDA {
+      constexpr Activation f = decltype(kind)::value;
+      const auto times = [](Vec<T> g, Vec<T> y) PYNN_LAMBDA { return activation_gradient<f, T>(g, y); };
+      map_range<T>(begin, end, times, dx, dx, output);
+    });
+  });
   return Status::ok;
 }
 

@@ -1,5 +1,6 @@
 // The gradients of pooling whose windows lie side by side: each row of the output fills its own rows of the input.
 #include "kernels/pool2d_pairs.h"
+#include "simd/activation.h"
 #include "simd/index.h"
 
 namespace pynn::PYNN_ISA {
@@ -20,9 +21,11 @@ struct Largest {
   PYNN_INLINE Largest spread(VecInt<T> windows) const { return {permute(gradient, windows), permute(winner, windows)}; }
 };
 
-// A row of the output: `read(y, n)` gives an Average or Largest of n elements from y on.
-template <class T, class Read>
-PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int64_t y, T* dx, const Read& read) {
+// A row of the output: `read(y, n)` gives an Average or Largest of n elements from y on,
+// `put(place, value, n)` takes what goes to places of dx.
+template <class T, class Read, class Put>
+PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int64_t y, T* dx, const Read& read,
+                          const Put& put) {
   using Int = typename IntOf<T>::type;
   const int64_t c = s.c, next = s.columns.in * c;
   for (int64_t i = 0; i < height; i++)
@@ -30,14 +33,14 @@ PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int
       for_channels<T>(c, (s.columns.out - j) * c, [&](int64_t channel, int n, int) PYNN_LAMBDA {
         const auto sent = read(y + j * c + channel, n);
         T* to = dx + i * next + j * width * c + channel;
-        for (int64_t k = 0; k < width; k++) store_some(to + k * c, sent.share(broadcast(Int(i * width + k))), n);
+        for (int64_t k = 0; k < width; k++) put(to + k * c, sent.share(broadcast(Int(i * width + k))), n);
       });
 }
 
 // The same of pairs of columns.
-template <class T, class Read>
+template <class T, class Read, class Put>
 PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, int64_t height, int64_t y, T* dx,
-                                   const Read& read) {
+                                   const Read& read, const Put& put) {
   using Int = typename IntOf<T>::type;
   constexpr int64_t L = lanes<T>;
   const int64_t next = s.columns.in * s.c;
@@ -47,8 +50,8 @@ PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, in
       const auto left_part = sent.spread(pairs.window[0]), right_part = sent.spread(pairs.window[1]);
       for (int64_t i = 0; i < height; i++) {
         T* to = dx + 2 * at + i * next;
-        store_some(to, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), first);
-        store_some(to + L, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), second);
+        put(to, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), first);
+        put(to + L, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), second);
       }
     };
     left = s.columns.out * s.c - at;
@@ -59,8 +62,13 @@ PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, in
   }
 }
 
-template <class T, class Read>
-PYNN_INLINE void send(const PoolShape& s, T* dx, const Read& read) {
+template <class T, class Put>
+PYNN_INLINE void put_zeros(T* to, int64_t n, const Put& put) {
+  for (int64_t i = 0; i < n; i += lanes<T>) put(to + i, Vec<T>{}, int(min_of(lanes<T>, n - i)));
+}
+
+template <class T, class Read, class Put>
+PYNN_INLINE void send(const PoolShape& s, T* dx, const Read& read, const Put& put) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
   const bool paired = has_pairs<T>(s);
   const int64_t size = columns.in * s.c, covered = columns.out * columns.kernel * s.c;
@@ -74,26 +82,24 @@ PYNN_INLINE void send(const PoolShape& s, T* dx, const Read& read) {
         T* to = dx + (image * rows.in + i * rows.kernel) * size;
         body(row * columns.out * s.c, to);
         if (covered < size)
-          for (int64_t k = 0; k < rows.kernel; k++)
-            __builtin_memset(to + k * size + covered, 0, size_t(size - covered) * sizeof(T));
-        if (last > rows.kernel)
-          __builtin_memset(to + rows.kernel * size, 0, size_t((last - rows.kernel) * size) * sizeof(T));
+          for (int64_t k = 0; k < rows.kernel; k++) put_zeros(to + k * size + covered, size - covered, put);
+        put_zeros(to + rows.kernel * size, (last - rows.kernel) * size, put);
       }
     };
     if constexpr (kPermutes<T>) {
       if (paired) {
         const Pairs<T> pairs(s.c);
         if (rows.kernel == 2)
-          for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row_of_pairs(s, pairs, 2, y, to, read); });
+          for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row_of_pairs(s, pairs, 2, y, to, read, put); });
         else
-          for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row_of_pairs(s, pairs, rows.kernel, y, to, read); });
+          for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row_of_pairs(s, pairs, rows.kernel, y, to, read, put); });
         return;
       }
     }
     if (rows.kernel == 2 && columns.kernel == 2)
-      for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row(s, 2, 2, y, to, read); });
+      for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row(s, 2, 2, y, to, read, put); });
     else
-      for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row(s, rows.kernel, columns.kernel, y, to, read); });
+      for_rows([&](int64_t y, T* to) PYNN_LAMBDA { send_row(s, rows.kernel, columns.kernel, y, to, read, put); });
   });
 }
 
@@ -101,20 +107,30 @@ template <class T, class I>
 Status max_as(const MaxPool2dBackward& p) {
   const T* dy = static_cast<const T*>(p.dy);
   const I* index = static_cast<const I*>(p.index);
-  send<T>(p.shape, static_cast<T*>(p.dx), [=](int64_t y, int n) PYNN_LAMBDA {
+  const auto read = [=](int64_t y, int n) PYNN_LAMBDA {
     const VecInt<T> winner = n == lanes<T> ? load_index<T>(index + y) : load_index<T>(index + y, n);
     return Largest<T>{load_some(dy + y, n), winner};
+  };
+  send<T>(p.shape, static_cast<T*>(p.dx), read, [](T* to, Vec<T> v, int n) PYNN_LAMBDA { store_some(to, v, n); });
+  return Status::ok;
+}
+
+template <class T, Activation kind>
+Status average_as(const AveragePool2dBackward& p) {
+  const T *dy = static_cast<const T*>(p.dy), *output = static_cast<const T*>(p.output);
+  T* dx = static_cast<T*>(p.dx);
+  const T inverse = T(1) / T(p.divisor ? p.divisor : p.shape.rows.kernel * p.shape.columns.kernel);
+  const auto read = [=](int64_t y, int n) PYNN_LAMBDA { return Average<T>{load_some(dy + y, n) * inverse}; };
+  send<T>(p.shape, dx, read, [=](T* to, Vec<T> v, int n) PYNN_LAMBDA {
+    if constexpr (kind != Activation::none) v = activation_gradient<kind, T>(v, load_some(output + (to - dx), n));
+    store_some(to, v, n);
   });
   return Status::ok;
 }
 
 template <class T>
-Status average_as(const AveragePool2dBackward& p) {
-  const T* dy = static_cast<const T*>(p.dy);
-  const T inverse = T(1) / T(p.divisor ? p.divisor : p.shape.rows.kernel * p.shape.columns.kernel);
-  send<T>(p.shape, static_cast<T*>(p.dx),
-          [=](int64_t y, int n) PYNN_LAMBDA { return Average<T>{load_some(dy + y, n) * inverse}; });
-  return Status::ok;
+Status average_of_type(const AveragePool2dBackward& p) {
+  return with_activation(p.activation, [&](auto kind) { return average_as<T, decltype(kind)::value>(p); });
 }
 
 }  // namespace
@@ -126,7 +142,7 @@ Status max_pool_backward_tiled(const MaxPool2dBackward& p) {
 }
 
 Status average_pool_backward_tiled(const AveragePool2dBackward& p) {
-  return p.shape.dtype == DType::float64 ? average_as<double>(p) : average_as<float>(p);
+  return p.shape.dtype == DType::float64 ? average_of_type<double>(p) : average_of_type<float>(p);
 }
 
 }  // namespace pynn::PYNN_ISA

@@ -2,6 +2,7 @@
 //
 // Shapes, all dense: x and dx (n, rows.in, columns.in, c), y, dy and index (n, rows.out, columns.out, c).
 #pragma once
+#include "ops/activation.h"
 #include "runtime/launch.h"
 
 namespace pynn {
@@ -85,17 +86,20 @@ struct AveragePool2d {
   }
 };
 
+// Where x was the `output` of an activation f (null: of none), dx is that of its input: times f', which it gives.
 struct AveragePool2dBackward {
   static constexpr const char* name = "avg_pool2d_backward";
   static constexpr bool arithmetic = true;
   PoolShape shape;
   bool count_padding;
   int64_t divisor;
-  const void* dy;
+  Activation activation;
+  const void *dy, *output;
   void* dx;
   template <class F>
   void pointers(F&& f) {
     f(dy, Access::read);
+    f(output, Access::read);
     f(dx, Access::write);
   }
 };

@@ -28,4 +28,21 @@ PYNN_INLINE Vec<T> activation_gradient(Vec<T> dy, Vec<T> y) {
   return dy;
 }
 
+template <Activation kind>
+struct ActivationConstant {
+  static constexpr Activation value = kind;
+};
+
+// f(ActivationConstant<kind>{})
+template <class F>
+PYNN_INLINE auto with_activation(Activation kind, const F& f) {
+  switch (kind) {
+    case Activation::none: return f(ActivationConstant<Activation::none>{});
+    case Activation::sigmoid: return f(ActivationConstant<Activation::sigmoid>{});
+    case Activation::tanh: return f(ActivationConstant<Activation::tanh>{});
+    case Activation::relu: return f(ActivationConstant<Activation::relu>{});
+  }
+  __builtin_unreachable();
+}
+
 }  // namespace pynn::PYNN_ISA

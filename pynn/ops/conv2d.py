@@ -227,13 +227,11 @@ def _conv(
     saved, kept, output = xa if wants_w else None, wa if wants_x else None, y if act != "none" else None
 
     def backward(grad: Array) -> tuple:
-        if output is not None:
-            grad = _core.activation_backward(grad, output, act)
         dx = None if kept is None else _core.conv2d_data(grad, kept, None, "none", size, *geometry)
         dw = None if saved is None else _core.conv2d_weight(saved, grad, kernel, *geometry)
         return dx, dw, _bias_gradient(grad) if wants_b else None
 
-    return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output)), single, axes)
+    return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output), act), single, axes)
 
 
 def _transpose(
@@ -276,10 +274,8 @@ def _transpose(
     seen = x.shape[2:]
 
     def backward(grad: Array) -> tuple:
-        if output is not None:
-            grad = _core.activation_backward(grad, output, act)
         dx = None if kept is None else _core.conv2d(grad, kept, None, "none", seen, *geometry)
         dw = None if saved is None else _core.conv2d_weight(grad, saved, kernel, *geometry)
         return dx, dw, _bias_gradient(grad) if wants_b else None
 
-    return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output)), single, axes)
+    return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output), act), single, axes)
