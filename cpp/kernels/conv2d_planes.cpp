@@ -87,11 +87,16 @@ void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) 
       for (int i = 0; i < B; i++) store(block[b] + i * L, rows[i]);
     }
     const int64_t n = min_of(L, count - j);
-    for (int64_t p = 0; p < n; p++) {
+    // A pixel may spill over the next one of its row, which comes later.
+    const int64_t spilling = y_step == O ? min_of(n, count - 1 - j) : 0;
+    for (int64_t p = 0; p < spilling; p++) {
+      PYNN_UNROLL
+      for (int b = 0; b < kBlocks; b++) __builtin_memcpy(y + (j + p) * O + b * B, block[b] + p * B, B * sizeof(T));
+    }
+    for (int64_t p = spilling; p < n; p++) {
       PYNN_UNROLL
       for (int b = 0; b < kBlocks; b++)
-        __builtin_memcpy(y + (j + p) * y_step + b * B, block[b] + p * B,
-                         (b + 1 < kBlocks ? B : O - (kBlocks - 1) * B) * sizeof(T));
+        __builtin_memcpy(y + (j + p) * y_step + b * B, block[b] + p * B, min_of(B, O - b * B) * sizeof(T));
     }
   }
 }
@@ -142,17 +147,20 @@ struct Layout {
     for (int k = 2; k <= most_vectors(int(s.o)); k++)
       if (cost(k) < cost(vectors)) vectors = k;
   }
-  // Rows of taps that meet a row of the input in some of the output rows [first, last].
+  // Rows of taps that meet a row of the input in some of the output rows [first, last]: mostly all, without a division.
   Range taps(int64_t first, int64_t last) const {
-    const int64_t begin = max_of(0, min_of(s.kh, ceil_div(s.top - last * s.stride_h, s.dilation_h)));
-    const int64_t below = s.h + s.top - first * s.stride_h;
-    return {begin, max_of(begin, min_of(s.kh, below > 0 ? (below - 1) / s.dilation_h + 1 : 0))};
+    Range rows = {0, s.kh};
+    const int64_t above = s.top - last * s.stride_h, below = s.h + s.top - first * s.stride_h;
+    if (above > 0) rows.begin = min_of(s.kh, ceil_div(above, s.dilation_h));
+    if (below <= (s.kh - 1) * s.dilation_h)
+      rows.end = max_of(rows.begin, below > 0 ? (below - 1) / s.dilation_h + 1 : 0);
+    return rows;
   }
-  // Half cycles of all tiles of an image: two multiply-adds a cycle that take four, two loads, of which those of the
-  // pixels mostly cross a cache line.
+  // Half cycles of all tiles of an image: two multiply-adds a cycle that take four. A load of pixels mostly crosses a
+  // cache line, which takes 3.5 cycles for a vector of 64 bytes (measured).
   double cost(int k) const {
-    constexpr int64_t kFew = 32;
-    const auto step = [&](int64_t k) { return double(s.kw * s.c * max_of(max_of(8, s.o * k), 2 * k + s.o)); };
+    constexpr int64_t kFew = 32, kLoad = kVectorBytes == 64 ? 7 : 3;
+    const auto step = [&](int64_t k) { return double(s.kw * s.c * (2 + max_of(8, max_of(s.o, kLoad) * k))); };
     const int64_t end = (s.oh - 1) * pitch + s.ow, all = ceil_div(end, lanes<T>);
     if (all > kFew) return double(all) / k * double(s.kh) * step(k);
     double sum = 0;
@@ -172,13 +180,28 @@ struct Layout {
   }
 };
 
+// to[q * plane + j] = x[j * C + q]: few channels, whose number the compiler knows.
+template <int C, class T>
+void split_dense(const T* __restrict x, int64_t count, T* __restrict to, int64_t plane) {
+  for (int64_t j = 0; j < count; j++) {
+    PYNN_UNROLL
+    for (int q = 0; q < C; q++) to[q * plane + j] = x[j * C + q];
+  }
+}
+
 // to[q * plane + j] = x[j * step + q] for c channels of `count` pixels.
 template <class T>
 void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, int64_t plane) {
   constexpr int L = lanes<T>;
   if (c == 1 && step == 1) {
     __builtin_memcpy(to, x, size_t(count) * sizeof(T));
-  } else if (2 * c <= L) {
+  } else if (c == 2 && step == 2) {
+    split_dense<2>(x, count, to, plane);
+  } else if (c == 3 && step == 3) {
+    split_dense<3>(x, count, to, plane);
+  } else if (c == 4 && step == 4) {
+    split_dense<4>(x, count, to, plane);
+  } else if (2 * c < L) {
     for (int64_t q = 0; q < c; q++)
       for (int64_t j = 0; j < count; j++) to[q * plane + j] = x[j * step + q];
   } else {
@@ -252,9 +275,11 @@ Status correlate_planes(const Correlation<T>& s) {
       const int64_t image = row / s.oh, i = row % s.oh, rows = min_of(min_of(s.oh - i, end - row), band);
       fill_planes(layout, plane, image, i, i + rows, planes);
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
-      for (int64_t v = 0; v < all; v += layout.vectors) {
+      for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
-        const Range taps = layout.taps(i + at / layout.pitch, i + (min_of(places, at + n * L) - 1) / layout.pitch);
+        while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
+        while ((last + 1) * layout.pitch < min_of(places, at + n * L)) last++;
+        const Range taps = layout.taps(i + first, i + last);
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);
