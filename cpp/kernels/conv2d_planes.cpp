@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxChannels = 8;
 constexpr int kSums = kVectorBytes == 64 ? 24 : 12;  // accumulators; the vectors of the input need registers too
 constexpr int most_vectors(int o) { return kSums / o < 8 ? kSums / o : 8; }
-constexpr int64_t kBandBytes = 128 * 1024;  // of the planes of input and output
+constexpr int64_t kBandBytes = 512 * 1024;  // of the planes of input and output, in L2
 
 // Taps of a window: number i lies at offsets[i] of the first channel's plane, the other channels `plane` further each.
 struct Taps {
@@ -87,6 +87,11 @@ void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) 
       for (int i = 0; i < B; i++) store(block[b] + i * L, rows[i]);
     }
     const int64_t n = min_of(L, count - j);
+    if (O == B && y_step == O && n == L) {
+      PYNN_UNROLL
+      for (int i = 0; i < B; i++) store(y + j * O + i * L, load(block[0] + i * L));
+      continue;
+    }
     // A pixel may spill over the next one of its row, which comes later.
     const int64_t spilling = y_step == O ? min_of(n, count - 1 - j) : 0;
     for (int64_t p = 0; p < spilling; p++) {
@@ -201,7 +206,7 @@ void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, i
     split_dense<3>(x, count, to, plane);
   } else if (c == 4 && step == 4) {
     split_dense<4>(x, count, to, plane);
-  } else if (2 * c < L) {
+  } else if (c < 3) {
     for (int64_t q = 0; q < c; q++)
       for (int64_t j = 0; j < count; j++) to[q * plane + j] = x[j * step + q];
   } else {
@@ -217,9 +222,11 @@ void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, i
   }
 }
 
-// The planes that the output rows [begin, end) of an image see; zeros are already left and right of the pixels.
+// The planes that the output rows [begin, end) of an image see. There are already zeros left and right of the pixels,
+// and above and below where `zeros`.
 template <class T>
-void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, T* planes) {
+void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, bool zeros,
+                 T* planes) {
   const Correlation<T>& s = layout.s;
   for (int64_t down = 0; down < s.stride_h; down++)
     for (int64_t right = 0; right < s.stride_w; right++, planes += s.c * plane) {
@@ -232,7 +239,7 @@ void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t 
         if (row >= 0 && row < s.h)
           split_channels(s.x + ((image * s.h + row) * s.w + from * s.stride_w + right - s.left) * s.channels,
                          s.stride_w * s.channels, count, s.c, to, plane);
-        else
+        else if (!zeros)
           for (int64_t q = 0; q < s.c; q++) __builtin_memset(to + q * plane, 0, size_t(count) * sizeof(T));
       }
     }
@@ -271,20 +278,26 @@ Status correlate_planes(const Correlation<T>& s) {
     T *planes = scratch_of<T>(Scratch::row, size), *out = scratch_of<T>(Scratch::partial, s.o * out_plane);
     if (!planes || !out) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     __builtin_memset(planes, 0, size_t(size) * sizeof(T));
+    int64_t begin = 0, before = 0;  // the rows that the planes held last
     while (row < end) {
       const int64_t image = row / s.oh, i = row % s.oh, rows = min_of(min_of(s.oh - i, end - row), band);
-      fill_planes(layout, plane, image, i, i + rows, planes);
+      fill_planes(layout, plane, image, i, i + rows, i == begin && rows == before, planes);
+      begin = i, before = rows;
+      T* y = s.y + image * s.image_step + i * s.row_step;
+      const char* next = reinterpret_cast<const char*>(y);
+      const char* const y_end = reinterpret_cast<const char*>(y + rows * s.row_step);
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
       for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
         while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
         while ((last + 1) * layout.pitch < min_of(places, at + n * L)) last++;
         const Range taps = layout.taps(i + first, i + last);
+        // What the tile will write, on its way into the cache.
+        for (int64_t line = 0; line < n * s.o && next < y_end; line++, next += 64) __builtin_prefetch(next, 1);
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);
       }
-      T* y = s.y + image * s.image_step + i * s.row_step;
       for (int64_t r = 0; r < rows; r++)
         functions<T>.interleave[s.o](out + r * layout.pitch, out_plane, s.ow, y + r * s.row_step, s.column_step);
       for (int64_t r = 0; r < rows; r++) finish_row(s, y + r * s.row_step);
