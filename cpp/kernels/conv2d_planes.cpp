@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxChannels = 8;
 constexpr int kSums = kVectorBytes == 64 ? 24 : 12;  // accumulators; the vectors of the input need registers too
 constexpr int most_vectors(int o) { return kSums / o < 8 ? kSums / o : 8; }
-constexpr int64_t kBandBytes = 128 * 1024;  // of the planes of input and output
+constexpr int64_t kBandBytes = 512 * 1024;  // of the planes of input and output, in L2
 
 // Taps of a window: number i lies at offsets[i] of the first channel's plane, the other channels `plane` further each.
 struct Taps {
@@ -87,11 +87,21 @@ void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) 
       for (int i = 0; i < B; i++) store(block[b] + i * L, rows[i]);
     }
     const int64_t n = min_of(L, count - j);
-    for (int64_t p = 0; p < n; p++) {
+    if (O == B && y_step == O && n == L) {
+      PYNN_UNROLL
+      for (int i = 0; i < B; i++) store(y + j * O + i * L, load(block[0] + i * L));
+      continue;
+    }
+    // A pixel may spill over the next one of its row, which comes later.
+    const int64_t spilling = y_step == O ? min_of(n, count - 1 - j) : 0;
+    for (int64_t p = 0; p < spilling; p++) {
+      PYNN_UNROLL
+      for (int b = 0; b < kBlocks; b++) __builtin_memcpy(y + (j + p) * O + b * B, block[b] + p * B, B * sizeof(T));
+    }
+    for (int64_t p = spilling; p < n; p++) {
       PYNN_UNROLL
       for (int b = 0; b < kBlocks; b++)
-        __builtin_memcpy(y + (j + p) * y_step + b * B, block[b] + p * B,
-                         (b + 1 < kBlocks ? B : O - (kBlocks - 1) * B) * sizeof(T));
+        __builtin_memcpy(y + (j + p) * y_step + b * B, block[b] + p * B, min_of(B, O - b * B) * sizeof(T));
     }
   }
 }
@@ -142,17 +152,20 @@ struct Layout {
     for (int k = 2; k <= most_vectors(int(s.o)); k++)
       if (cost(k) < cost(vectors)) vectors = k;
   }
-  // Rows of taps that meet a row of the input in some of the output rows [first, last].
+  // Rows of taps that meet a row of the input in some of the output rows [first, last]: mostly all, without a division.
   Range taps(int64_t first, int64_t last) const {
-    const int64_t begin = max_of(0, min_of(s.kh, ceil_div(s.top - last * s.stride_h, s.dilation_h)));
-    const int64_t below = s.h + s.top - first * s.stride_h;
-    return {begin, max_of(begin, min_of(s.kh, below > 0 ? (below - 1) / s.dilation_h + 1 : 0))};
+    Range rows = {0, s.kh};
+    const int64_t above = s.top - last * s.stride_h, below = s.h + s.top - first * s.stride_h;
+    if (above > 0) rows.begin = min_of(s.kh, ceil_div(above, s.dilation_h));
+    if (below <= (s.kh - 1) * s.dilation_h)
+      rows.end = max_of(rows.begin, below > 0 ? (below - 1) / s.dilation_h + 1 : 0);
+    return rows;
   }
-  // Half cycles of all tiles of an image: two multiply-adds a cycle that take four, two loads, of which those of the
-  // pixels mostly cross a cache line.
+  // Half cycles of all tiles of an image: two multiply-adds a cycle that take four. A load of pixels mostly crosses a
+  // cache line, which takes 3.5 cycles for a vector of 64 bytes (measured).
   double cost(int k) const {
-    constexpr int64_t kFew = 32;
-    const auto step = [&](int64_t k) { return double(s.kw * s.c * max_of(max_of(8, s.o * k), 2 * k + s.o)); };
+    constexpr int64_t kFew = 32, kLoad = kVectorBytes == 64 ? 7 : 3;
+    const auto step = [&](int64_t k) { return double(s.kw * s.c * (2 + max_of(8, max_of(s.o, kLoad) * k))); };
     const int64_t end = (s.oh - 1) * pitch + s.ow, all = ceil_div(end, lanes<T>);
     if (all > kFew) return double(all) / k * double(s.kh) * step(k);
     double sum = 0;
@@ -172,13 +185,28 @@ struct Layout {
   }
 };
 
+// to[q * plane + j] = x[j * C + q]: few channels, whose number the compiler knows.
+template <int C, class T>
+void split_dense(const T* __restrict x, int64_t count, T* __restrict to, int64_t plane) {
+  for (int64_t j = 0; j < count; j++) {
+    PYNN_UNROLL
+    for (int q = 0; q < C; q++) to[q * plane + j] = x[j * C + q];
+  }
+}
+
 // to[q * plane + j] = x[j * step + q] for c channels of `count` pixels.
 template <class T>
 void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, int64_t plane) {
   constexpr int L = lanes<T>;
   if (c == 1 && step == 1) {
     __builtin_memcpy(to, x, size_t(count) * sizeof(T));
-  } else if (2 * c <= L) {
+  } else if (c == 2 && step == 2) {
+    split_dense<2>(x, count, to, plane);
+  } else if (c == 3 && step == 3) {
+    split_dense<3>(x, count, to, plane);
+  } else if (c == 4 && step == 4) {
+    split_dense<4>(x, count, to, plane);
+  } else if (c < 3) {
     for (int64_t q = 0; q < c; q++)
       for (int64_t j = 0; j < count; j++) to[q * plane + j] = x[j * step + q];
   } else {
@@ -194,9 +222,11 @@ void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, i
   }
 }
 
-// The planes that the output rows [begin, end) of an image see; zeros are already left and right of the pixels.
+// The planes that the output rows [begin, end) of an image see. There are already zeros left and right of the pixels,
+// and above and below where `zeros`.
 template <class T>
-void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, T* planes) {
+void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, bool zeros,
+                 T* planes) {
   const Correlation<T>& s = layout.s;
   for (int64_t down = 0; down < s.stride_h; down++)
     for (int64_t right = 0; right < s.stride_w; right++, planes += s.c * plane) {
@@ -209,7 +239,7 @@ void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t 
         if (row >= 0 && row < s.h)
           split_channels(s.x + ((image * s.h + row) * s.w + from * s.stride_w + right - s.left) * s.channels,
                          s.stride_w * s.channels, count, s.c, to, plane);
-        else
+        else if (!zeros)
           for (int64_t q = 0; q < s.c; q++) __builtin_memset(to + q * plane, 0, size_t(count) * sizeof(T));
       }
     }
@@ -248,18 +278,26 @@ Status correlate_planes(const Correlation<T>& s) {
     T *planes = scratch_of<T>(Scratch::row, size), *out = scratch_of<T>(Scratch::partial, s.o * out_plane);
     if (!planes || !out) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     __builtin_memset(planes, 0, size_t(size) * sizeof(T));
+    int64_t begin = 0, before = 0;  // the rows that the planes held last
     while (row < end) {
       const int64_t image = row / s.oh, i = row % s.oh, rows = min_of(min_of(s.oh - i, end - row), band);
-      fill_planes(layout, plane, image, i, i + rows, planes);
+      fill_planes(layout, plane, image, i, i + rows, i == begin && rows == before, planes);
+      begin = i, before = rows;
+      T* y = s.y + image * s.image_step + i * s.row_step;
+      const char* next = reinterpret_cast<const char*>(y);
+      const char* const y_end = reinterpret_cast<const char*>(y + rows * s.row_step);
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
-      for (int64_t v = 0; v < all; v += layout.vectors) {
+      for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
-        const Range taps = layout.taps(i + at / layout.pitch, i + (min_of(places, at + n * L) - 1) / layout.pitch);
+        while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
+        while ((last + 1) * layout.pitch < min_of(places, at + n * L)) last++;
+        const Range taps = layout.taps(i + first, i + last);
+        // What the tile will write, on its way into the cache.
+        for (int64_t line = 0; line < n * s.o && next < y_end; line++, next += 64) __builtin_prefetch(next, 1);
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);
       }
-      T* y = s.y + image * s.image_step + i * s.row_step;
       for (int64_t r = 0; r < rows; r++)
         functions<T>.interleave[s.o](out + r * layout.pitch, out_plane, s.ow, y + r * s.row_step, s.column_step);
       for (int64_t r = 0; r < rows; r++) finish_row(s, y + r * s.row_step);
