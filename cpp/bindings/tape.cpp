@@ -312,7 +312,7 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
       }
       Pending& there = pending[node_of(target)->order];
       if (!there.node) {
-        there = {py::reinterpret_borrow<py::object>(target), std::move(part), before != nullptr};
+        there = {py::reinterpret_borrow<py::object>(target), std::move(part), before == node_of(target)};
       } else {
         ArrayRef sum = add(argument(there.gradient), argument(part));
         there.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(sum.release()));
