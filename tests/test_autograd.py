@@ -234,3 +234,52 @@ def test_each_thread_has_a_grad_mode_of_its_own():
         thread.join()
         assert not pynn.is_grad_enabled()
     assert seen == [True]
+
+
+def take(x, calls):
+    """The identity as an op that multiplies by the derivative of an activation itself where it is asked to."""
+
+    def backward(grad, output=None, activation="none"):
+        calls.append(activation)
+        return (grad if output is None else _core.activation_backward(grad, output, activation),)
+
+    return _core.record("take", _core.copy(x._array), (x,), backward, (), "none", True)
+
+
+def test_an_op_takes_the_derivative_of_an_activation_that_it_alone_uses():
+    x = pynn.tensor([-1.0, 0.5, 2.0], requires_grad=True)
+    slope = 1 - np.tanh(x.detach().numpy()) ** 2
+    calls = []
+    y = ops.tanh(x)
+    z = take(y, calls)
+    for _ in range(2):
+        z.sum().backward(retain_graph=True)
+    assert calls == ["tanh", "tanh"]
+    np.testing.assert_allclose(x.grad.numpy(), 2 * slope, rtol=1e-5)
+    x.grad = None
+    (take(y, calls) + z).sum().backward(retain_graph=True)  # two use it now
+    assert calls[2:] == ["none", "none"]
+    np.testing.assert_allclose(x.grad.numpy(), 2 * slope, rtol=1e-5)
+    x.grad = None
+    y.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), slope, rtol=1e-5)
+    with pytest.raises(RuntimeError, match="backward through 'tanh' a second time"):
+        z.sum().backward()
+
+
+def test_an_activation_that_was_changed_is_an_error_for_the_op_that_takes_it():
+    x = pynn.tensor([-1.0, 0.5], requires_grad=True)
+    y = ops.tanh(x)
+    z = take(y, [])
+    with pynn.no_grad():
+        y.add_(1)
+    with pytest.raises(RuntimeError, match="backward of 'tanh' needs an array of shape"):
+        z.sum().backward()
+
+
+def test_record_takes_the_output_of_an_activation_as_the_last_saved():
+    a = _core.copy(pynn.ones(2)._array)
+    with pytest.raises(TypeError, match="the output of an activation as the last of saved"):
+        _core.record("op", a, (), None, (), "tanh")
+    with pytest.raises(TypeError, match="the name of an activation"):
+        _core.record("op", a, (), None, (a,), 3)

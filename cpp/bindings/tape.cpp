@@ -298,7 +298,6 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
       newest.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(inner.release()));
     }
     const Node* before = activation_before(node);
-    if (before) check_unchanged(*before, py::cast<std::string>(before->name));
     std::vector<py::object> gradients = call_backward(node, name, std::move(newest.gradient), before);
     const py::object inputs = py::reinterpret_borrow<py::object>(node.inputs);
     if (!retain_graph) clear_node(newest.node.ptr());
@@ -312,7 +311,7 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
       }
       Pending& there = pending[node_of(target)->order];
       if (!there.node) {
-        there = {py::reinterpret_borrow<py::object>(target), std::move(part), before != nullptr};
+        there = {py::reinterpret_borrow<py::object>(target), std::move(part), before == node_of(target)};
       } else {
         ArrayRef sum = add(argument(there.gradient), argument(part));
         there.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(sum.release()));

@@ -105,3 +105,19 @@ def test_relu_after_max_pooling_has_the_same_bits(pool):
     for a, b in zip(*results, strict=True):
         np.testing.assert_array_equal(a, b)
         assert (np.signbit(a) == np.signbit(b)).all()
+
+
+@pytest.mark.parametrize("kind", [nn.Sigmoid, nn.Tanh, nn.ReLU])
+@pytest.mark.parametrize("layer", [nn.Conv2d(3, 6, 3, padding=1), nn.ConvTranspose2d(3, 6, 3, padding=1)])
+def test_average_pooling_after_an_activation_has_the_same_bits(layer, kind):
+    x = np.random.default_rng(0).standard_normal((4, 3, 9, 12)).astype(np.float32)
+    pool, act = nn.AvgPool2d(2), kind()
+    results = []
+    for model in (nn.Sequential(layer, act, pool), lambda t: pool(act(layer(t))), lambda t: pool(act(layer(t)) + 0)):
+        layer.zero_grad()
+        t = pynn.tensor(x, requires_grad=True)
+        y = model(t)
+        y.backward(pynn.tensor(np.arange(1, y.numel() + 1, dtype=np.float32).reshape(y.shape)))
+        results.append((y.detach().numpy(), *[v.grad.numpy().copy() for v in (t, layer.weight, layer.bias)]))
+    for other in results[1:]:
+        assert all(same_bits(a, b) for a, b in zip(results[0], other, strict=True))

@@ -134,6 +134,28 @@ def test_windows_side_by_side_have_exact_bits(channels, size):
             assert same_bits(out.detach().numpy(), y) and same_bits(leaf.grad.numpy(), dx)
 
 
+@pytest.mark.parametrize("kind", ["sigmoid", "tanh", "relu"])
+@pytest.mark.parametrize("channels", [1, 3, 6, 16, 20])
+def test_average_after_an_activation_has_the_same_bits(channels, kind):
+    """Its backward multiplies by the derivative itself: as the op alone does, also where no window looks."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, channels, 7, 9)).astype(np.float32)
+    x[0, :, 5:, 6:] = [[np.nan, -0.0, np.inf], [-np.inf, np.nan, 0.0]]
+    for arguments in ((2,), ((3, 2),), (3,), (3, 2, 1), (2, 2, 1)):
+        for name, dtype in ((n, d) for n in _core.supported_isas() for d in (np.float32, np.float64)):
+            leaf = pynn.tensor(x.astype(dtype), requires_grad=True)
+            with isa(name), all_threads(3):
+                output = getattr(ops, kind)(leaf)
+                y = ops.avg_pool2d(output, *arguments)
+                grad = pynn.tensor(rng.standard_normal(y.shape).astype(dtype))
+                y.backward(grad)
+                alone = output.detach().requires_grad_()
+                ops.avg_pool2d(alone, *arguments).backward(grad)
+                expected = np.asarray(_core.activation_backward(alone.grad._array, alone._array, kind))
+            assert np.isnan(expected).any() or kind == "relu"
+            assert same_bits(leaf.grad.numpy(), expected)
+
+
 def test_subnormal_numbers_are_compared():
     x = np.array([0, 1e-40, 3e-40, 2e-40], np.float32).reshape(1, 1, 2, 2)
     assert ops.max_pool2d(x, 2).item() == x[0, 0, 1, 0]
