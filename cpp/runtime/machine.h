@@ -23,6 +23,6 @@ ThreadBounds default_threads(const std::string& root = "");
 
 // Reads PYNN_NUM_THREADS and PYNN_SPIN_US; throws std::invalid_argument that names the variable and its value.
 void check_environment();
-int spin_microseconds();  // from PYNN_SPIN_US, 50 unless told
+int spin_microseconds();  // from PYNN_SPIN_US, 100 unless told
 
 }  // namespace pynn
