@@ -132,7 +132,7 @@ void workers_sleep_and_wake() {
     stop_team();
     CHECK(team_workers() == 0);
   }
-  set_spin_microseconds(50);
+  set_spin_microseconds(100);
 }
 
 void workers_take_over_the_float_mode() {
