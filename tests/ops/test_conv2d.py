@@ -144,7 +144,10 @@ def test_shared_vectors_have_the_bits_of_strict(o, stride):
         assert same_bits(fast, strict)
 
 
-@pytest.mark.parametrize("kernel, c, o, size", [(3, 64, 64, 28), (3, 32, 48, 14), (5, 32, 64, 14), (5, 40, 33, 9)])
+@pytest.mark.parametrize(
+    "kernel, c, o, size",
+    [(3, 64, 64, 28), (3, 32, 48, 14), (5, 32, 64, 14), (5, 40, 33, 9), (3, 131, 150, 17), (3, 523, 259, 10)],
+)
 def test_winograd_is_about_as_exact(kernel, c, o, size):
     """Its error is at most 2.5 times that of direct sums, in root mean square; without padding and with it."""
     rng = np.random.default_rng(0)
@@ -164,6 +167,28 @@ def test_winograd_is_about_as_exact(kernel, c, o, size):
         for exact, fast, strict in zip(*results.values(), strict=True):
             assert not same_bits(fast, strict)
             assert np.square(fast - exact).mean() <= 2.5**2 * np.square(strict - exact).mean()
+
+
+@pytest.mark.parametrize("kernel, c, o, n", [(3, 131, 150, 27), (5, 150, 131, 7), (3, 523, 259, 22), (3, 259, 523, 5)])
+def test_winograd_of_large_weights_has_the_same_bits_in_any_split(kernel, c, o, n):
+    """Few tiles and many are computed in different ways, in which threads share the work differently."""
+    rng = np.random.default_rng(0)
+    x, dy, w, b = (
+        rng.standard_normal(shape).astype(np.float32)
+        for shape in [(n, c, 11, 9), (n, o, 11, 9), (o, c, kernel, kernel), o]
+    )
+
+    def run(rows):
+        image = pynn.tensor(x[rows], requires_grad=True)
+        y = ops.conv2d(image, w, b, padding=kernel // 2)
+        y.backward(pynn.tensor(dy[rows]))
+        return y.detach().numpy(), image.grad.numpy()
+
+    whole = run(slice(None))
+    for threads in (2, 7):
+        with all_threads(threads):
+            assert all(map(same_bits, run(slice(None)), whole))
+            assert all(map(same_bits, run(slice(n - 1, n)), (a[-1:] for a in whole)))
 
 
 def test_strict_keeps_infinity_in_its_windows():
