@@ -245,7 +245,8 @@ PyObject* output_of_activation(const Node& node) {
 }
 
 // The op before `node` where that applied an activation for `node` alone, whose backward multiplies by its derivative
-// in the pass that it makes anyway. The product of several gradients' sum would have other bits.
+// in the pass that it makes anyway. The product of several gradients' sum would have other bits. Whether the output was
+// changed since is asked when the walk comes to its own op.
 const Node* activation_before(const Node& node) {
   PyObject* target = node.takes_activation ? PyTuple_GET_ITEM(node.inputs, 0) : Py_None;
   if (Py_TYPE(target) != node_type) return nullptr;
