@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxChannels = 8;
 constexpr int kSums = kVectorBytes == 64 ? 24 : 12;  // accumulators; the vectors of the input need registers too
 constexpr int most_vectors(int o) { return kSums / o < 8 ? kSums / o : 8; }
-constexpr int64_t kBandBytes = 512 * 1024;  // of the planes of input and output, in L2
+constexpr int64_t kBandBytes = 128 * 1024;  // of the planes of input and output, in L2
 
 // Taps of a window: number i lies at offsets[i] of the first channel's plane, the other channels `plane` further each.
 struct Taps {
@@ -159,7 +159,7 @@ struct Layout {
   int64_t out_plane(int64_t rows) const { return rows * pitch + (vectors + 1) * lanes<T>; }
   int64_t band_rows() const {
     const int64_t row = (phases() * s.c + s.o) * pitch * int64_t(sizeof(T));
-    return max_of(1, min_of(s.oh, kBandBytes / row - reach));
+    return max_of(1, min_of(s.oh, max_of(3 * reach, kBandBytes / row - reach)));  // a quarter is read twice at most
   }
 };
 
