@@ -34,9 +34,8 @@ def set_precision(mode: str) -> None:
     """How convolutions may be computed, in the whole process: "fast" (the default) or "strict".
 
     "fast" may compute kernels of 3 x 3 and 5 x 5 taps by Winograd's algorithm (Lavin and Gray 2016), whose error is
-    about twice that of a direct sum (root mean square), and lets the pixels of layers with few channels share vectors;
-    a NaN or an infinity may then spread to neighbouring pixels. "strict" sums directly, and keeps them where they
-    belong. ValueError for another mode.
+    about twice that of a direct sum (root mean square); a NaN or an infinity may then spread to neighbouring pixels.
+    "strict" sums directly, and keeps them where they belong. ValueError for another mode.
     """
     if mode not in ("fast", "strict"):
         raise ValueError(f"set_precision: expected 'fast' or 'strict', got {mode!r}")

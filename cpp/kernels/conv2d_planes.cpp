@@ -3,7 +3,7 @@
 // two rows of pixels lie just so many zeros that a window which leaves the one never meets the other. What is computed
 // for the places between the output rows is dropped.
 #include "kernels/conv2d_paths.h"
-#include "simd/transpose.h"
+#include "simd/weave.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -11,7 +11,7 @@ namespace {
 constexpr int kMaxChannels = 8;
 constexpr int kSums = kVectorBytes == 64 ? 24 : 12;  // accumulators; the vectors of the input need registers too
 constexpr int most_vectors(int o) { return kSums / o < 8 ? kSums / o : 8; }
-constexpr int64_t kBandBytes = 512 * 1024;  // of the planes of input and output, in L2
+constexpr int64_t kBandBytes = 128 * 1024;  // of the planes of input and output, in L2
 
 // Taps of a window: number i lies at offsets[i] of the first channel's plane, the other channels `plane` further each.
 struct Taps {
@@ -57,51 +57,21 @@ template <class T>
 using Interleave = void (*)(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step);
 template <class T, int O>
 void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) {
-  constexpr int L = lanes<T>,
-                kPower = O > 4   ? 8
-                         : O > 2 ? 4
-                                 : O,
-                B = kPower < L ? kPower : L, kBlocks = (O + B - 1) / B;
-  if (O == 1 && y_step == 1) {
-    __builtin_memcpy(y, x, size_t(count) * sizeof(T));
-    return;
-  }
+  constexpr int L = lanes<T>;
   for (int64_t j = 0; j < count; j += L) {
-    alignas(kVectorBytes) T block[kBlocks][B * L];  // of L pixels, each with B channels
+    Vec<T> rows[O], pixels[O];
     PYNN_UNROLL
-    for (int b = 0; b < kBlocks; b++) {
-      Vec<T> rows[B], zipped[B];
-      PYNN_UNROLL
-      for (int i = 0; i < B; i++) rows[i] = load(x + (b * B + i < O ? b * B + i : O - 1) * plane + j);
-      PYNN_UNROLL
-      for (int stage = 1; stage < B; stage *= 2) {
-        PYNN_UNROLL
-        for (int i = 0; i < B / 2; i++) {
-          zipped[2 * i] = zip_lower(rows[i], rows[i + B / 2]);
-          zipped[2 * i + 1] = zip_upper(rows[i], rows[i + B / 2]);
-        }
-        PYNN_UNROLL
-        for (int i = 0; i < B; i++) rows[i] = zipped[i];
-      }
-      PYNN_UNROLL
-      for (int i = 0; i < B; i++) store(block[b] + i * L, rows[i]);
-    }
+    for (int o = 0; o < O; o++) rows[o] = in_register<T>(load(x + o * plane + j));
+    weave<T>(rows, pixels);
     const int64_t n = min_of(L, count - j);
-    if (O == B && y_step == O && n == L) {
+    if (y_step == O) {
       PYNN_UNROLL
-      for (int i = 0; i < B; i++) store(y + j * O + i * L, load(block[0] + i * L));
-      continue;
-    }
-    // A pixel may spill over the next one of its row, which comes later.
-    const int64_t spilling = y_step == O ? min_of(n, count - 1 - j) : 0;
-    for (int64_t p = 0; p < spilling; p++) {
+      for (int o = 0; o < O; o++) store(y + j * O + o * L, pixels[o], int(max_of(0, min_of(L, n * O - o * L))));
+    } else {
+      alignas(kVectorBytes) T block[O * L];
       PYNN_UNROLL
-      for (int b = 0; b < kBlocks; b++) __builtin_memcpy(y + (j + p) * O + b * B, block[b] + p * B, B * sizeof(T));
-    }
-    for (int64_t p = spilling; p < n; p++) {
-      PYNN_UNROLL
-      for (int b = 0; b < kBlocks; b++)
-        __builtin_memcpy(y + (j + p) * y_step + b * B, block[b] + p * B, min_of(B, O - b * B) * sizeof(T));
+      for (int o = 0; o < O; o++) store(block + o * L, pixels[o]);
+      for (int64_t p = 0; p < n; p++) __builtin_memcpy(y + (j + p) * y_step, block + p * O, O * sizeof(T));
     }
   }
 }
@@ -176,12 +146,20 @@ struct Layout {
     }
     return sum;
   }
+  // Of the copies in and out (measured).
+  double copy_cost() const {
+    const int64_t blocks = s.stride_w * ceil_div(ceil_div(s.w, s.stride_w), lanes<T>);  // of the pixels of a row
+    const bool dense = s.stride_w == 1 && s.c <= 4;
+    const int64_t in = blocks * (dense ? 12 * s.c : 10 * lanes<T> * ceil_div(s.c, lanes<T>));
+    const int64_t out = ceil_div(s.ow, lanes<T>) * 4 * lanes<T>;
+    return double(min_of(s.h, s.oh * s.stride_h + s.kh) * in + s.oh * out);
+  }
   int64_t phases() const { return s.stride_h * s.stride_w; }
   int64_t plane(int64_t rows) const { return (rows + reach) * pitch + columns + vectors * lanes<T>; }
   int64_t out_plane(int64_t rows) const { return rows * pitch + (vectors + 1) * lanes<T>; }
   int64_t band_rows() const {
     const int64_t row = (phases() * s.c + s.o) * pitch * int64_t(sizeof(T));
-    return max_of(1, min_of(s.oh, kBandBytes / row - reach));
+    return max_of(1, min_of(s.oh, max_of(3 * reach, kBandBytes / row - reach)));  // a quarter is read twice at most
   }
 };
 
@@ -251,9 +229,11 @@ template <class T>
 bool planes_pay(const Correlation<T>& s) {
   if (s.groups != 1 || s.o > kMaxChannels || s.terms() == 0 || s.oh <= 0 || s.ow <= 0) return false;
   const int64_t tile = balanced(s.ow, kTileRows), pixels = s.oh * s.ow;
-  const double direct = double(pixels * s.terms() * max_of(8, tile * ceil_div(s.o, lanes<T>))) / double(tile);
+  // Where a row of taps is no run of memory, each tap is one: about 48 for its loops and the sums' way to memory.
+  const int64_t runs = s.dilation_w > 1 && s.kw > 1 ? 48 * s.kh * s.kw : 0;
+  const double direct = double(pixels * (runs + s.terms() * max_of(8, tile * ceil_div(s.o, lanes<T>)))) / double(tile);
   const Layout<T> layout(s);
-  return layout.cost(layout.vectors) + double(pixels * (3 + s.o / 2 + s.c * s.stride_h * s.stride_w)) < direct;
+  return layout.cost(layout.vectors) + layout.copy_cost() < direct;
 }
 template bool planes_pay(const Correlation<float>&);
 template bool planes_pay(const Correlation<double>&);
@@ -284,16 +264,12 @@ Status correlate_planes(const Correlation<T>& s) {
       fill_planes(layout, plane, image, i, i + rows, i == begin && rows == before, planes);
       begin = i, before = rows;
       T* y = s.y + image * s.image_step + i * s.row_step;
-      const char* next = reinterpret_cast<const char*>(y);
-      const char* const y_end = reinterpret_cast<const char*>(y + rows * s.row_step);
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
       for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
         while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
         while ((last + 1) * layout.pitch < min_of(places, at + n * L)) last++;
         const Range taps = layout.taps(i + first, i + last);
-        // What the tile will write, on its way into the cache.
-        for (int64_t line = 0; line < n * s.o && next < y_end; line++, next += 64) __builtin_prefetch(next, 1);
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);

@@ -5,8 +5,8 @@
 
 namespace pynn::PYNN_ISA {
 
-PYNN_INLINE int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
-PYNN_INLINE int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
+PYNN_INLINE constexpr int64_t min_of(int64_t a, int64_t b) { return a < b ? a : b; }
+PYNN_INLINE constexpr int64_t max_of(int64_t a, int64_t b) { return a > b ? a : b; }
 PYNN_INLINE int64_t ceil_div(int64_t a, int64_t b) { return (a + b - 1) / b; }
 
 // body(task) for every task in [0, tasks); cost_ns estimates all of them together on one thread.

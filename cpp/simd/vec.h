@@ -61,6 +61,19 @@ PYNN_INLINE Vec<T> broadcast(T x) {
   return x - Vec<T>{};
 }
 
+// Loaded once: GCC would read an operand of several shuffles again and again, each time across a cache line.
+template <class T>
+PYNN_INLINE Vec<T> in_register(Vec<T> v) {
+#if defined(__AVX512F__)
+  asm("" : "+v"(v));
+#elif defined(__x86_64__)
+  asm("" : "+x"(v));
+#elif defined(__aarch64__)
+  asm("" : "+w"(v));
+#endif
+  return v;
+}
+
 // The first n lanes, 0 <= n <= lanes; the others read as zero and are not written. No memory beyond p[n-1] is touched.
 template <class T>
 PYNN_INLINE Vec<T> load(const T* p, int n) {

@@ -29,6 +29,8 @@ SHAPES = {
     "depthwise": ((3, 3, 3, (3, 3)), {"groups": 3, "stride": (2, 2)}),
     "pixel": ((6, 4, 1, (1, 1)), {"activation": "tanh"}),
     "few outputs": ((3, 5, 1, (5, 5)), {"padding": ((3, 3), (3, 3))}),
+    "few channels": ((4, 6, 1, (5, 5)), {"padding": ((2, 2), (2, 2)), "activation": "tanh"}),
+    "few channels, strided": ((2, 3, 1, (3, 4)), {"stride": (2, 3), "padding": ((1, 2), (3, 1)), "dilation": (2, 1)}),
     "winograd 3": ((33, 40, 1, (3, 3)), {"padding": ((1, 1), (1, 1))}),
     "winograd 5": ((32, 35, 1, (5, 5)), {"padding": ((2, 2), (2, 1)), "activation": "relu"}),
 }
@@ -126,22 +128,44 @@ def test_any_layer(seed):
         np.testing.assert_allclose(tensors[2].grad.numpy(), probe.sum((0, 2, 3)), atol=limit * abs(probe).sum())
 
 
-@pytest.mark.parametrize("o, stride", [(6, 1), (1, 1), (3, 2), (5, 1)])
-def test_shared_vectors_have_the_bits_of_strict(o, stride):
-    rng = np.random.default_rng(o)
-    x, w, b = (rng.standard_normal(shape).astype(np.float32) for shape in [(3, 4, 13, 13), (o, 4, 5, 5), o])
-    results = {}
-    for precision in ("fast", "strict"):
-        pynn.set_precision(precision)
-        try:
-            tensors = [pynn.tensor(a, requires_grad=True) for a in (x, w, b)]
-            y = ops.conv2d(*tensors, stride, 2)
-            y.backward(pynn.tensor(np.ones(y.shape, np.float32)))
-            results[precision] = [y.detach().numpy(), *(t.grad.numpy() for t in tensors)]
-        finally:
-            pynn.set_precision("fast")
-    for fast, strict in zip(results["fast"], results["strict"], strict=True):
-        assert same_bits(fast, strict)
+def few_channels(rng):
+    """c, o, height, width, kernel, stride, padding, dilation of a layer whose vectors may lie over the pixels."""
+    kernel, dilation = rng.integers(1, 8, 2), rng.choice([1, 1, 1, 2, 3], 2)
+    padding = rng.integers(0, 4, (2, 2))
+    if rng.random() < 0.1:
+        padding += 20  # more than the image
+    size = np.array([rng.integers(1, 20), rng.choice([1, 7, 14, 15, 16, 17, 28, 33, 100])])
+    size = np.maximum(size, dilation * (kernel - 1) + 1 - padding.sum(1))
+    stride = rng.choice([1, 1, 1, 2, 3], 2).tolist()
+    return (
+        rng.choice([1, 2, 3, 5, 16, 17]),
+        rng.integers(1, 9),
+        *size,
+        kernel,
+        stride,
+        padding.tolist(),
+        dilation.tolist(),
+    )
+
+
+@pytest.mark.parametrize("seed", range(120))
+def test_few_channels_have_the_bits_of_many(seed):
+    """The output, and the gradient of the input, are the first channels of a layer with 20 others."""
+    rng = np.random.default_rng(seed)
+    c, o, h, w, kernel, *geometry = few_channels(rng)
+    bias, more = rng.standard_normal(o + 20), rng.standard_normal((o + 20, c, *kernel))
+    x = rng.standard_normal((3, c, h, w))
+    for dtype in (np.float32, np.float64):
+        b, many, image = bias.astype(dtype), more.astype(dtype), pynn.tensor(x.astype(dtype))
+        y = ops.conv2d(image, many[:o], b[:o], *geometry, activation="relu").numpy()
+        assert same_bits(y, ops.conv2d(image, many, b, *geometry, activation="relu").numpy()[:, :o].copy())
+        dy = rng.standard_normal((3, c, *y.shape[2:])).astype(dtype)
+        turned, gradients = many.transpose(1, 0, 2, 3), []
+        for channels in (o, o + 20):
+            operand = pynn.tensor(np.ones((3, channels, h, w), dtype), requires_grad=True)
+            ops.conv2d(operand, turned[:, :channels], None, *geometry).backward(pynn.tensor(dy))
+            gradients.append(operand.grad.numpy()[:, :o].copy())
+        assert same_bits(*gradients)
 
 
 @pytest.mark.parametrize(
@@ -191,17 +215,19 @@ def test_winograd_of_large_weights_has_the_same_bits_in_any_split(kernel, c, o, 
             assert all(map(same_bits, run(slice(n - 1, n)), (a[-1:] for a in whole)))
 
 
-def test_strict_keeps_infinity_in_its_windows():
-    x, w = np.zeros((1, 1, 12, 12), np.float32), np.ones((2, 1, 3, 3), np.float32)
-    x[0, 0, 5, 5] = np.inf
+@pytest.mark.parametrize("row, column", [(5, 5), (0, 0), (3, 11), (4, 0), (11, 11)])
+@pytest.mark.parametrize("channels", [2, 20])
+def test_strict_keeps_infinity_in_its_windows(channels, row, column):
+    x, w = np.zeros((2, 1, 12, 12), np.float32), np.ones((channels, 1, 3, 3), np.float32)
+    x[0, 0, row, column] = np.inf
     pynn.set_precision("strict")
     try:
         y = ops.conv2d(x, w, padding=1).numpy()
     finally:
         pynn.set_precision("fast")
-    inside = np.zeros((12, 12), bool)
-    inside[4:7, 4:7] = True
-    assert (np.isposinf(y) == inside).all() and (y[:, :, ~inside] == 0).all()
+    inside = np.zeros((2, 1, 12, 12), bool)
+    inside[0, 0, max(0, row - 1) : row + 2, max(0, column - 1) : column + 2] = True
+    assert (np.isposinf(y) == inside).all() and (y[~np.broadcast_to(inside, y.shape)] == 0).all()
 
 
 def test_long_weight_sums_go_in_blocks():
