@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 _ArrayLike: typing.TypeAlias = Array | numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_constants', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -19,6 +19,8 @@ class Array:
     def contiguous(self) -> bool: ...
     @property
     def dtype(self) -> numpy.dtype[typing.Any]: ...
+    @property
+    def layout(self) -> typing.Any: ...
     @property
     def nbytes(self) -> int: ...
     @property
@@ -107,6 +109,10 @@ def always_use_team(arg0: bool) -> None:
     """
     For tests: every call of two or more tasks uses all its threads, whatever they cost.
     """
+def are_constants(tensors, arrays):
+    """
+    Whether each tensor holds the array given and requires no grad.
+    """
 def argmax(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
 def argmin(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
@@ -185,7 +191,7 @@ def gt(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
 def index(arg0: _ArrayLike, arg1: typing.Any) -> Array:
     ...
-def is_grad_enabled() -> bool:
+def is_grad_enabled():
     """
     Whether ops on this thread are recorded.
     """
@@ -304,7 +310,7 @@ def run_backward(arg0: typing.Any, arg1: typing.Any, arg2: bool) -> None:
     """
     Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches.
     """
-def set_grad_enabled(arg0: bool) -> bool:
+def set_grad_enabled(mode):
     """
     Whether ops on this thread are recorded from now on; returns what was before.
     """

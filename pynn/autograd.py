@@ -43,7 +43,8 @@ class no_grad(set_grad_enabled):
     """Context manager and decorator under which nothing is recorded and leaves may be changed in place."""
 
     def __init__(self) -> None:
-        super().__init__(False)
+        self._mode = False
+        self._before = []
 
 
 class enable_grad(set_grad_enabled):

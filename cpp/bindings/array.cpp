@@ -130,6 +130,13 @@ PyObject* get_dtype(PyObject* o, void*) { return dtype_object(self(o)->dtype).re
 PyObject* get_ndim(PyObject* o, void*) { return PyLong_FromLong(self(o)->dims); }
 PyObject* get_size(PyObject* o, void*) { return PyLong_FromLongLong(self(o)->size); }
 PyObject* get_nbytes(PyObject* o, void*) { return PyLong_FromSize_t(self(o)->bytes()); }
+PyObject* get_layout(PyObject* o, void*) {
+  const Array* a = self(o);
+  int64_t layout[1 + 2 * kMaxDims] = {int64_t(a->dtype)};
+  std::memcpy(layout + 1, a->shape, sizeof(int64_t) * a->dims);
+  std::memcpy(layout + 1 + a->dims, a->strides, sizeof(int64_t) * a->dims);
+  return PyBytes_FromStringAndSize(reinterpret_cast<const char*>(layout), sizeof(int64_t) * (1 + 2 * a->dims));
+}
 PyObject* get_contiguous(PyObject* o, void*) { return PyBool_FromLong(self(o)->contiguous); }
 PyObject* get_readonly(PyObject* o, void*) { return PyBool_FromLong(self(o)->block->readonly); }
 PyObject* get_pointer(PyObject* o, void*) { return PyLong_FromVoidPtr(self(o)->data); }
@@ -155,6 +162,7 @@ PyGetSetDef getters[] = {{"shape", get_shape, nullptr, nullptr, nullptr},
                          {"ndim", get_ndim, nullptr, nullptr, nullptr},
                          {"size", get_size, nullptr, "number of elements", nullptr},
                          {"nbytes", get_nbytes, nullptr, nullptr, nullptr},
+                         {"layout", get_layout, nullptr, "dtype, shape and strides as one value to compare", nullptr},
                          {"contiguous", get_contiguous, nullptr, "in C order", nullptr},
                          {"readonly", get_readonly, nullptr, nullptr, nullptr},
                          {"pointer", get_pointer, nullptr, "address of the first element", nullptr},

@@ -5,6 +5,7 @@
 
 #include <functional>
 #include <map>
+#include <utility>
 #include <vector>
 
 #include "bindings/families.h"
@@ -355,6 +356,28 @@ PyObject* py_wrap_tensor(PyObject*, PyObject* array) {
   });
 }
 
+PyObject* py_is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(recording_gradients); }
+
+PyObject* py_set_grad_enabled(PyObject*, PyObject* mode) {
+  const int enabled = PyObject_IsTrue(mode);
+  return enabled < 0 ? nullptr : PyBool_FromLong(std::exchange(recording_gradients, enabled != 0));
+}
+
+PyObject* py_are_constants(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    if (count != 2 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) ||
+        PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]))
+      fail_type("are_constants: expected a tuple of tensors and one of as many arrays");
+    bool same = true;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[0]); i++) {
+      PyObject* tensor = PyTuple_GET_ITEM(args[0], i);
+      if (!is_tensor(tensor)) fail_type("are_constants: expected tensors");
+      same &= tensor_of(tensor)->array == PyTuple_GET_ITEM(args[1], i) && !tensor_of(tensor)->requires_grad;
+    }
+    return py::bool_(same);
+  });
+}
+
 template <class F>
 PyCFunction as_method(F* function) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
@@ -378,6 +401,14 @@ PyMethodDef methods[] = {
      "among them."},
     {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
      "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
+    {"is_grad_enabled", py_is_grad_enabled, METH_NOARGS,
+     "is_grad_enabled($module, /)\n--\n\nWhether ops on this thread are recorded."},
+    {"set_grad_enabled", py_set_grad_enabled, METH_O,
+     "set_grad_enabled($module, mode, /)\n--\n\nWhether ops on this thread are recorded from now on; returns what was "
+     "before."},
+    {"are_constants", as_method(py_are_constants), METH_FASTCALL,
+     "are_constants($module, tensors, arrays, /)\n--\n\nWhether each tensor holds the array given and requires no "
+     "grad."},
     {nullptr, nullptr, 0, nullptr}};
 
 PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
@@ -411,11 +442,6 @@ void bind_tape(py::module_& m) {
       },
       py::arg("tensor"), py::arg("as_tensor"),
       "The class of the tensors that `record` and `wrap_tensor` make, and what makes them of other objects.");
-  m.def(
-      "is_grad_enabled", [] { return recording_gradients; }, "Whether ops on this thread are recorded.");
-  m.def(
-      "set_grad_enabled", [](bool mode) { return std::exchange(recording_gradients, mode); },
-      "Whether ops on this thread are recorded from now on; returns what was before.");
   m.def(
       "run_backward",
       [](const py::object& tensor, py::object gradient, bool retain_graph) {

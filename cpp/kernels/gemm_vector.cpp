@@ -31,12 +31,44 @@ void add_terms(const Product<T>& x, int64_t p, int64_t begin, int64_t end) {
   if (begin < end) columns(begin, int(end - begin));
 }
 
+// At most two vectors of columns, of B row-major: sums that stay in registers for all terms.
+template <class T, int Rows, int Vectors>
+void multiply_narrow(const Product<T>& x, int64_t begin, int columns) {
+  constexpr int L = lanes<T>;
+  const int in_last = columns - (Vectors - 1) * L;
+  const auto load_row = [&](Vec<T>(&row)[Vectors], const T* from) PYNN_LAMBDA {
+    if constexpr (Vectors == 2) row[0] = load(from);
+    row[Vectors - 1] = load(from + (Vectors - 1) * L, in_last);
+  };
+  Vec<T> sums[Rows][Vectors] = {};
+  if (x.accumulate)
+    for (int i = 0; i < Rows; i++) load_row(sums[i], x.c + i * x.ldc + begin);
+  const T *a = x.a, *b = x.b_at(0, begin);
+  const int64_t a_row = x.transpose_a ? 1 : x.lda, a_next = x.transpose_a ? x.lda : 1;
+#pragma GCC unroll 4
+  for (int64_t p = 0; p < x.k; p++, a += a_next, b += x.ldb) {
+    Vec<T> row[Vectors];
+    load_row(row, b);
+    PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) {
+      PYNN_UNROLL
+      for (int v = 0; v < Vectors; v++) sums[i][v] = fma(broadcast(a[i * a_row]), row[v], sums[i][v]);
+    }
+  }
+  for (int i = 0; i < Rows; i++) {
+    if constexpr (Vectors == 2) store(x.c + i * x.ldc + begin, sums[i][0]);
+    store(x.c + i * x.ldc + begin + (Vectors - 1) * L, sums[i][Vectors - 1], in_last);
+  }
+}
+
 // B row-major: whole rows of B, a few at a time, added to columns of C that stay in L1. Long rows read side by side
 // stream at the speed of the memory.
 template <class T, int Rows>
 void multiply_by_rows(const Product<T>& x, int64_t begin, int64_t end) {
   constexpr int L = lanes<T>, kTerms = Rows == 1 ? 8 : 4;
   constexpr int64_t kColumns = 16384 / int64_t(sizeof(T)) / Rows / L * L;
+  if (end - begin <= L) return multiply_narrow<T, Rows, 1>(x, begin, int(end - begin));
+  if (end - begin <= 2 * L) return multiply_narrow<T, Rows, 2>(x, begin, int(end - begin));
   for (; begin < end; begin += kColumns) {
     const int64_t stop = min_of(end, begin + kColumns);
     if (!x.accumulate)

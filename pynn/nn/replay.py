@@ -27,7 +27,8 @@ class Replay:
         """What the model is now is what recordings are valid for."""
         self._attributes = [(vars(m), list(vars(m).values())) for m in model.modules()]
         tensors = {id(v): v for _, values in self._attributes for v in values if isinstance(v, Tensor)}
-        self._arrays = [(t, t._array) for t in tensors.values()]
+        self._tensors = tuple(tensors.values())
+        self._arrays = tuple([t._array for t in self._tensors])
         self._epoch = changes.epoch
 
     def __reduce__(self) -> tuple:
@@ -42,7 +43,7 @@ class Replay:
             model._replay = None
             return None
         array = x._array
-        key = array.shape, array.strides, array.dtype, _core.is_strict()
+        key = array.layout, _core.is_strict()
         program = self._programs.get(key)
         if program:
             return Tensor._wrap(program.replay([array])[0])
@@ -59,7 +60,7 @@ class Replay:
                 if len(attributes) != len(values) or not _same(attributes.values(), values):
                     return False
             self._epoch = epoch
-        return all([t._array is array and not t.requires_grad for t, array in self._arrays])
+        return _core.are_constants(self._tensors, self._arrays)
 
     def _recorded(self, model: Module, key: Any, array: Any) -> Tensor | None:
         program = _core.Program()
