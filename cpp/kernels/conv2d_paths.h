@@ -32,12 +32,6 @@ bool planes_pay(const Correlation<T>& s);
 template <class T>
 Status correlate_planes(const Correlation<T>& s);
 
-// Nanoseconds of an output row on one core.
-template <class T>
-double row_cost(const Correlation<T>& s) {
-  return 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.ow * s.groups * s.o * s.terms());
-}
-
 // The activation of a finished row; its pixels lie `s.column_step` apart.
 template <class T>
 void finish_row(const Correlation<T>& s, T* y) {

@@ -253,7 +253,8 @@ Status correlate_planes(const Correlation<T>& s) {
                               down / s.stride_h * layout.pitch + right / s.stride_w;
     }
   int failed = 0;
-  parallel_ranges(s.n * s.oh, 1, row_cost(s), [&](int64_t row, int64_t end) {
+  const double row_cost = 0.15 * (layout.cost(layout.vectors) + layout.copy_cost()) / double(s.oh);
+  parallel_ranges(s.n * s.oh, 1, row_cost, [&](int64_t row, int64_t end) {
     const int64_t size = layout.phases() * s.c * plane;
     T *planes = scratch_of<T>(Scratch::row, size), *out = scratch_of<T>(Scratch::partial, s.o * out_plane);
     if (!planes || !out) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
