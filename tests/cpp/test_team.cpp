@@ -40,6 +40,28 @@ void every_task_runs_once() {
   }
 }
 
+// With a task for each, whoever arrives there begins with its own and waits in it for the others.
+void a_thread_begins_with_its_own_share() {
+  always_use_team(true);
+  for (const int threads : {2, 3, 7}) {
+    set_num_threads(threads);
+    std::vector<std::thread::id> first(static_cast<size_t>(threads));
+    for (int round = 0; round < 20 * kRounds; round++) {
+      std::atomic<int> arrived{0};
+      std::vector<std::thread::id> ids(static_cast<size_t>(threads));
+      run(threads, 1, [&](int64_t t) {
+        ids[size_t(t)] = std::this_thread::get_id();
+        arrived++;
+        while (arrived < threads) std::this_thread::yield();
+      });
+      if (round == 0) first = ids;
+      CHECK(ids == first && ids[0] == std::this_thread::get_id());
+    }
+    stop_team();
+  }
+  always_use_team(false);
+}
+
 void all_threads_take_part() {
   always_use_team(true);
   set_num_threads(1);
@@ -182,6 +204,7 @@ void forks() {
 int main() {
   RUN(every_task_runs_once);
   RUN(all_threads_take_part);
+  RUN(a_thread_begins_with_its_own_share);
   RUN(many_callers_at_once);
   RUN(nested_calls_run_on_their_thread);
   RUN(small_work_stays_alone);

@@ -114,11 +114,11 @@ def chain(a, b, start=None):
     return c
 
 
-# One size for every path: vector (by rows and by columns), a column, direct with B as it is, packed, and
-# with last columns as rows, both packed with A shared and with B shared; with more than one K block where the path has
-# them.
-PATHS = [(1, 70, 90), (3, 35, 40), (50, 1, 45), (64, 48, 40), (30, 37, 600), (300, 35, 90), (200, 130, 1100)]
-PATHS += [(460, 140, 530)]
+# One size for every path: vector (by rows, with sums in registers, by columns), a column, direct with B as it is,
+# packed, and with last columns as rows, both packed with A shared and with B shared; with more than one K block where
+# the path has them.
+PATHS = [(1, 70, 90), (1, 30, 70), (2, 9, 70), (3, 35, 40), (50, 1, 45), (64, 48, 40), (30, 37, 600), (300, 35, 90)]
+PATHS += [(200, 130, 1100), (460, 140, 530)]
 
 
 @pytest.mark.parametrize("m,n,k", PATHS)
