@@ -64,7 +64,7 @@ void use_isa(const std::string& name) {
       kernel_table = &isa.table;
       return;
     }
-  std::string message = "PYNN_ISA is '" + name + "'; this CPU and build support:";
+  std::string message = "instruction set '" + name + "' (PYNN_ISA); this CPU and build support:";
   for (const std::string& supported : supported_isas()) message += " " + supported;
   throw std::invalid_argument(message);
 }

@@ -61,7 +61,7 @@ class Program:
         """
         End the recording; `results` are what a replay gives.
         """
-    def input(self, arg0: _ArrayLike) -> Array:
+    def input(self, arg0: typing.Any) -> Array:
         """
         A private copy of an input, to be used in its place while recording.
         """
@@ -86,7 +86,8 @@ class TensorBase:
     _array: Array
     _node: Node | None
     grad: typing.Any
-    requires_grad: bool
+    @property
+    def requires_grad(self) -> bool: ...
 class Node:
     """
     One recorded op.

@@ -283,3 +283,49 @@ def test_record_takes_the_output_of_an_activation_as_the_last_saved():
         _core.record("op", a, (), None, (), "tanh")
     with pytest.raises(TypeError, match="the name of an activation"):
         _core.record("op", a, (), None, (a,), 3)
+
+
+class During(pynn.autograd.Function):
+    """Calls `hook` while its backward runs."""
+
+    hook = staticmethod(lambda: None)
+
+    @staticmethod
+    def forward(ctx, x):
+        return x * 2
+
+    @staticmethod
+    def backward(ctx, grad):
+        hook, During.hook = During.hook, lambda: None
+        hook()
+        return grad
+
+
+def walk_in_another_thread(y):
+    thread = threading.Thread(target=y.backward)
+    thread.start()
+    thread.join()
+
+
+@pytest.mark.parametrize("walk", [lambda y: y.backward(), walk_in_another_thread])
+def test_two_walks_may_meet_in_one_op(walk):
+    """The inner one takes what the op saved while the outer one is in its backward."""
+    x = pynn.tensor(1.0, requires_grad=True)
+    y = During.apply(x)
+    During.hook = lambda: walk(y)
+    y.backward()
+    assert x.grad.item() == 2
+    with pytest.raises(RuntimeError, match="a second time"):
+        y.backward()
+
+
+def test_requires_grad_as_an_attribute_is_checked():
+    with pytest.raises(RuntimeError, match="only float tensors can require grad, got int64"):
+        pynn.tensor([1]).requires_grad = True
+    y = pynn.tensor([1.0], requires_grad=True) * 2
+    with pytest.raises(RuntimeError, match="on a leaf"):
+        y.requires_grad = False
+    y.requires_grad = True
+    leaf = pynn.tensor([1.0])
+    leaf.requires_grad = True
+    assert leaf.requires_grad is True

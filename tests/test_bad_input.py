@@ -88,6 +88,19 @@ def test_indirect_buffers_are_copied():
     np.testing.assert_array_equal(_core.copy(rows), [[0, 1, 2], [3, 4, 5]])
 
 
+def test_writes_into_misaligned_memory_are_refused():
+    """Such memory is copied: what is written there would be lost."""
+    odd = np.zeros(37, np.uint8)[1:].view(np.float32).reshape(3, 3)
+    ones = np.ones((3, 3), np.float32)
+    with pytest.raises(ValueError, match="read-only"):
+        pynn.kernels.gemm(ones, ones, out=odd)
+    with pytest.raises(ValueError, match="read-only"):
+        pynn.as_tensor(odd).fill_(7)
+    assert np.array_equal((pynn.as_tensor(odd) + ones).numpy(), ones)
+    for _ in range(4):  # the copy's memory goes to other arrays
+        pynn.zeros(3, 3).fill_(7)
+
+
 def test_a_consumer_gets_the_order_that_it_asks_for():
     testbuffer = pytest.importorskip("_testbuffer")
     rows = _core.full((3, 4), 1.0, np.float32)

@@ -7,8 +7,9 @@ import numpy as np
 import pytest
 
 import pynn
-from opcase import THREADS, isa
+from opcase import THREADS, all_threads, isa
 from pynn import _core, nn, ops
+from pynn.nn import functional as F
 
 
 def make(seed=0, hidden=(300, 200)):
@@ -77,3 +78,23 @@ def test_a_row_does_not_know_its_batch(batch):
         whole = model(x).numpy()
         for i in range(batch):
             assert model(x[i : i + 1]).numpy().tobytes() == whole[i].tobytes()
+
+
+@pytest.mark.parametrize("value", [np.inf, -np.inf, np.nan])
+def test_an_infinite_weight_spreads_alike(value):
+    """Over the zeros around an image, whatever the threads, the vectors and the batch."""
+    weight = np.ones((4, 4, 5, 5), np.float32)
+    weight[0, 0, 0, 0] = value
+    x = np.ones((5, 4, 6, 24), np.float32)
+    outputs = []
+    for name in {"avx2", "avx512"} & set(_core.supported_isas()):
+        with isa(name):
+            for threads in THREADS:
+                with all_threads(threads):
+                    outputs.append(F.conv2d(x, weight, padding=2).numpy())
+            outputs.append(np.concatenate([F.conv2d(image[None], weight, padding=2).numpy() for image in x]))
+    if not outputs:
+        pytest.skip("neither AVX2 nor AVX-512")
+    assert not np.isfinite(outputs[0]).all() and np.isfinite(outputs[0]).any()
+    for output in outputs[1:]:
+        np.testing.assert_array_equal(output, outputs[0])

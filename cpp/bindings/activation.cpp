@@ -35,13 +35,27 @@ ArrayRef backward(const ArrayRef& given, const ArrayRef& output, Activation kind
   return dx;
 }
 
-}  // namespace
-
-Activation activation_kind(const std::string& name) {
+// none where there is no such activation
+Activation find_kind(const std::string& name) {
   if (name == "sigmoid") return Activation::sigmoid;
   if (name == "tanh") return Activation::tanh;
   if (name == "relu") return Activation::relu;
-  fail("activation: expected 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
+  return Activation::none;
+}
+
+}  // namespace
+
+Activation activation_kind(const std::string& name) {
+  const Activation kind = find_kind(name);
+  if (kind == Activation::none) fail("activation: expected 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
+  return kind;
+}
+
+Activation epilogue_kind(const std::string& name, const std::string& op) {
+  const Activation kind = find_kind(name);
+  if (kind == Activation::none && name != "none")
+    fail(op + ": expected activation 'none', 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
+  return kind;
 }
 
 ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind) {

@@ -113,19 +113,12 @@ py::tuple to_tuple(const int64_t* values, int n, int64_t factor = 1) {
   return t;
 }
 
-// A getter of the type: C++ exceptions become Python's.
-template <class F>
-PyObject* guarded(F&& f) {
-  try {
-    return f().release().ptr();
-  } catch (py::error_already_set& e) {
-    e.restore();
-    return nullptr;
-  }
+PyObject* get_shape(PyObject* o, void*) {
+  return guarded([&] { return to_tuple(self(o)->shape, self(o)->dims); });
 }
-
-PyObject* get_shape(PyObject* o, void*) { return to_tuple(self(o)->shape, self(o)->dims).release().ptr(); }
-PyObject* get_strides(PyObject* o, void*) { return to_tuple(self(o)->strides, self(o)->dims).release().ptr(); }
+PyObject* get_strides(PyObject* o, void*) {
+  return guarded([&] { return to_tuple(self(o)->strides, self(o)->dims); });
+}
 PyObject* get_dtype(PyObject* o, void*) { return dtype_object(self(o)->dtype).release().ptr(); }
 PyObject* get_ndim(PyObject* o, void*) { return PyLong_FromLong(self(o)->dims); }
 PyObject* get_size(PyObject* o, void*) { return PyLong_FromLongLong(self(o)->size); }
@@ -360,6 +353,7 @@ ArrayRef wrap(py::handle object, const char* name) {
     RecordingPause pause;  // a copy by the host is no call that a replay could repeat
     ArrayRef copy = new_array(DType(dtype), shape, buffer->ndim);
     if (PyBuffer_ToContiguous(copy->data, buffer.get(), buffer->len, 'C')) throw py::error_already_set();
+    copy->block->readonly = true;  // what is written there would never reach the owner
     return copy;
   }
   ArrayRef a = blank();

@@ -5,6 +5,7 @@
 
 #include <cstring>
 #include <initializer_list>
+#include <new>
 #include <string>
 
 #include "runtime/launch.h"
@@ -118,6 +119,22 @@ uint64_t as_bytes(T value) {
 }
 
 [[noreturn]] void fail_status(Status status, const char* op);
+
+// For functions that CPython calls without pybind11, which would cost more than they do: C++ exceptions become
+// Python's.
+template <class F>
+PyObject* guarded(F&& f) {
+  try {
+    return f().release().ptr();
+  } catch (py::error_already_set& e) {
+    e.restore();
+  } catch (const py::builtin_exception& e) {
+    e.set_error();
+  } catch (const std::bad_alloc&) {
+    PyErr_NoMemory();
+  }
+  return nullptr;
+}
 
 // Launches, without the GIL where the call is estimated to take more than 20 microseconds.
 template <class P>

@@ -14,14 +14,6 @@
 namespace pynn {
 namespace {
 
-Activation epilogue(const std::string& name) {
-  if (name == "none") return Activation::none;
-  if (name == "sigmoid") return Activation::sigmoid;
-  if (name == "tanh") return Activation::tanh;
-  if (name == "relu") return Activation::relu;
-  fail("conv2d: expected activation 'none', 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
-}
-
 // (a, b, c, d) seen as (a, c, d, b), in C order: itself where it lies so already.
 ArrayRef channels_last(const ArrayRef& x) { return contiguous(move_axis(x, 1, 3)); }
 
@@ -80,7 +72,7 @@ ArrayRef forward(const ArrayRef& x, const ArrayRef& weight, const OptionalArray&
   const int64_t out[] = {x->shape[0], weight->shape[0], size[0], size[1]};
   Conv2d p;
   p.shape = shape_of(x->dtype, x->shape, weight->shape, out, {stride, before, dilation, groups});
-  p.activation = epilogue(activation);
+  p.activation = epilogue_kind(activation, "conv2d");
   p.strict = strict;
   const ArrayRef dense_bias = checked_bias(*x, bias, out[1]), in = channels_last(x), kernel = channels_last(weight);
   const ArrayRef y = new_array(x->dtype, {out[0], size[0], size[1], out[1]});
@@ -102,7 +94,7 @@ ArrayRef data_gradient(const ArrayRef& dy, const ArrayRef& weight, const Optiona
   const int64_t in[] = {dy->shape[0], channels, size[0], size[1]};
   Conv2dData p;
   p.shape = shape_of(dy->dtype, in, weight->shape, dy->shape, {stride, before, dilation, groups});
-  p.activation = epilogue(activation);
+  p.activation = epilogue_kind(activation, "conv2d");
   p.strict = strict;
   const ArrayRef dense_bias = checked_bias(*dy, bias, in[1]), grad = channels_last(dy), kernel = channels_last(weight);
   const ArrayRef dx = new_array(dy->dtype, {in[0], size[0], size[1], in[1]});

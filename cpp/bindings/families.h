@@ -27,6 +27,7 @@ void bind_tape(py::module_& m);
 void bind_views(py::module_& m);
 
 Activation activation_kind(const std::string& name);
+Activation epilogue_kind(const std::string& name, const std::string& op);  // of what an op does last; may be "none"
 ArrayRef activation_backward(const ArrayRef& grad, const ArrayRef& output, const std::string& kind);
 ArrayRef add(const ArrayRef& a, const ArrayRef& b);
 void add_in_place(const ArrayRef& y, const ArrayRef& x);

@@ -11,14 +11,6 @@ namespace {
 
 constexpr double kCost = 0.012;  // ns an fma, as in the kernel
 
-Activation epilogue(const std::string& name, const std::string& op) {
-  if (name == "none") return Activation::none;
-  if (name == "sigmoid") return Activation::sigmoid;
-  if (name == "tanh") return Activation::tanh;
-  if (name == "relu") return Activation::relu;
-  fail(op + ": expected activation 'none', 'sigmoid', 'tanh' or 'relu', got '" + name + "'");
-}
-
 // The last two axes of an array as a matrix of the kernel, one of whose strides is 1.
 struct Matrix {
   ArrayRef array;  // the operand itself, or a copy in C order
@@ -133,7 +125,7 @@ void set_batch(Gemm& p, const Array& a, const Array& b, const Array& c) {
 ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, const std::string& activation,
               const OptionalArray& out, bool accumulate, bool transpose_a, bool transpose_b, const std::string& op) {
   check_operands(*a, *b, bias.get(), op);
-  const Activation kind = epilogue(activation, op);
+  const Activation kind = epilogue_kind(activation, op);
   const Matrix x = matrix_of(a, transpose_a), y = matrix_of(b, transpose_b);
   if (x.columns != y.rows)
     fail(op + ": expected equal inner sizes, got " + std::to_string(x.columns) + " and " + std::to_string(y.rows) +

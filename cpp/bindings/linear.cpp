@@ -30,6 +30,7 @@ ArrayRef forward(const ArrayRef& x, const ArrayRef& weight, const OptionalArray&
 // `output` where there is no activation.
 py::tuple backward(const ArrayRef& grad, const OptionalArray& x, const ArrayRef& weight, const OptionalArray& output,
                    const std::string& activation, bool wants_x, bool wants_weight, bool wants_bias) {
+  if (wants_weight && !x) fail("linear_backward: the gradient of the weight needs the input");
   const ArrayRef dy = output ? activation_backward(grad, output, activation) : grad;
   const ArrayRef rows = rows_of(dy);
   ArrayRef dx, dw, db;

@@ -32,8 +32,9 @@ class PyProgram {
 
   void begin() { program_->begin(); }
 
-  // The copy keeps two uses of one array apart: f(u, u) now may be f(u, v) later.
-  ArrayRef input(const ArrayRef& a) {
+  // The copy keeps two uses of one array apart: f(u, u) now may be f(u, v) later. The program need not know `given`.
+  ArrayRef input(const py::object& given) {
+    const ArrayRef a = wrap(given, "input");
     if (!program_->recorded_here()) throw CaptureError("input: this thread does not record the program");
     ArrayRef copy;
     {

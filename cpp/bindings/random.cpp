@@ -36,8 +36,10 @@ void fill(const ArrayRef& given, const ArrayRef& state, Distribution distributio
 }
 
 void uniform(const ArrayRef& y, const ArrayRef& state, double low, double high) {
-  if (!(low <= high) || !std::isfinite(high - low))
-    fail("uniform: expected low <= high, both finite, got " + std::to_string(low) + " and " + std::to_string(high));
+  const bool narrow = y->dtype == DType::float32;
+  if (!(low <= high) || !std::isfinite(high - low) || (narrow && !std::isfinite(float(high) - float(low))))
+    fail("uniform: expected low <= high and a finite range, got " + std::to_string(low) + " and " +
+         std::to_string(high));
   fill(y, state, Distribution::uniform, low, high);
 }
 

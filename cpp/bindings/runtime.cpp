@@ -47,7 +47,10 @@ py::dict machine(const std::string& root) {
 }  // namespace
 
 void bind_runtime(py::module_& m) {
-  m.def("check_environment", &check_environment);
+  m.def("check_environment", [] {
+    check_environment();
+    set_spin_microseconds(spin_microseconds(kSpinMicroseconds));  // once: a worker could not report a bad value
+  });
   m.def("num_threads", &num_threads);
   m.def("set_num_threads", [](int64_t n) {
     const int checked = checked_threads(n, "set_num_threads");

@@ -95,12 +95,32 @@ void dealloc_node(PyObject* o) {
 PyMemberDef tensor_members[] = {{"_array", T_OBJECT, offsetof(Tensor, array), 0, nullptr},
                                 {"_node", T_OBJECT, offsetof(Tensor, node), READONLY, nullptr},
                                 {"grad", T_OBJECT, offsetof(Tensor, grad), 0, nullptr},
-                                {"requires_grad", T_BOOL, offsetof(Tensor, requires_grad), 0, nullptr},
                                 {nullptr, 0, 0, 0, nullptr}};
+
+PyObject* get_requires_grad(PyObject* o, void*) { return PyBool_FromLong(tensor_of(o)->requires_grad); }
+int set_requires_grad(PyObject* o, PyObject* mode, void*) {
+  const int wanted = mode ? PyObject_IsTrue(mode) : 0;
+  if (wanted < 0) return -1;
+  Tensor* t = tensor_of(o);
+  const Array* array = reinterpret_cast<Array*>(t->array);
+  if (!wanted && t->node) {
+    PyErr_SetString(PyExc_RuntimeError, "requires_grad can only be switched off on a leaf; use detach()");
+    return -1;
+  }
+  if (wanted && array && !is_float(array->dtype)) {
+    PyErr_Format(PyExc_RuntimeError, "only float tensors can require grad, got %s", dtype_name(array->dtype));
+    return -1;
+  }
+  t->requires_grad = char(wanted);
+  return 0;
+}
+PyGetSetDef tensor_getters[] = {{"requires_grad", get_requires_grad, set_requires_grad, nullptr, nullptr},
+                                {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyType_Slot tensor_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(dealloc_tensor)},
                               {Py_tp_traverse, reinterpret_cast<void*>(traverse_tensor)},
                               {Py_tp_clear, reinterpret_cast<void*>(clear_tensor)},
                               {Py_tp_members, tensor_members},
+                              {Py_tp_getset, tensor_getters},
                               {Py_tp_doc, const_cast<char*>("What every Tensor holds.")},
                               {0, nullptr}};
 PyType_Spec tensor_spec = {"pynn._core.TensorBase", sizeof(Tensor), 0,
@@ -118,6 +138,8 @@ PyObject* own(PyObject* o) {
   Py_INCREF(o);
   return o;
 }
+
+py::object borrow(PyObject* o) { return py::reinterpret_borrow<py::object>(o); }
 
 py::object new_tensor(PyObject* array) {
   PyObject* o = tensor_class->tp_alloc(tensor_class, 0);
@@ -192,7 +214,7 @@ py::object record(PyObject* const* args, Py_ssize_t count) {
   bool wanted = false;
   for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(inputs); i++) wanted |= wants_gradient(PyTuple_GET_ITEM(inputs, i));
   if (!wanted || !recording_gradients) return out;
-  const py::object saved = count > 4 ? py::reinterpret_borrow<py::object>(args[4]) : py::tuple();
+  const py::object saved = count > 4 ? borrow(args[4]) : py::tuple();
   const bool takes_activation = count > 6 && args[6] == Py_True;
   tensor_of(out.ptr())->node =
       new_node(args[0], inputs, args[3], saved.ptr(), activation, takes_activation).release().ptr();
@@ -248,32 +270,32 @@ PyObject* output_of_activation(const Node& node) {
 // The op before `node` where that applied an activation for `node` alone, whose backward multiplies by its derivative
 // in the pass that it makes anyway. The product of several gradients' sum would have other bits. Whether the output was
 // changed since is asked when the walk comes to its own op.
-const Node* activation_before(const Node& node) {
-  PyObject* target = node.takes_activation ? PyTuple_GET_ITEM(node.inputs, 0) : Py_None;
+const Node* activation_before(const Node& node, const py::object& inputs) {
+  PyObject* target = node.takes_activation ? PyTuple_GET_ITEM(inputs.ptr(), 0) : Py_None;
   if (Py_TYPE(target) != node_type) return nullptr;
   const Node* before = node_of(target);
   return before->activation && before->users == 1 && before->backward ? before : nullptr;
 }
 
-// The gradients of a node's inputs, each in a reference of its own; `before`, if any, is its activation_before.
-std::vector<py::object> call_backward(const Node& node, const std::string& name, py::object gradient,
-                                      const Node* before) {
+// The gradients of `inputs` by a node's `backward`; `before`, if any, is its activation_before.
+std::vector<py::object> call_backward(const py::object& backward, const py::object& inputs, const std::string& name,
+                                      py::object gradient, const Node* before) {
+  const py::object output = before ? borrow(output_of_activation(*before)) : py::object();
   const py::object result = py::reinterpret_steal<py::object>(
-      before ? PyObject_CallFunctionObjArgs(node.backward, gradient.ptr(), output_of_activation(*before),
-                                            before->activation, nullptr)
-             : PyObject_CallOneArg(node.backward, gradient.ptr()));
+      before ? PyObject_CallFunctionObjArgs(backward.ptr(), gradient.ptr(), output.ptr(), before->activation, nullptr)
+             : PyObject_CallOneArg(backward.ptr(), gradient.ptr()));
   if (!result) throw py::error_already_set();
   if (!PyTuple_Check(result.ptr()) && !PyList_Check(result.ptr()))
     fail_type("backward of '" + name + "': expected a tuple of gradients, got " + Py_TYPE(result.ptr())->tp_name);
   const Py_ssize_t count = PySequence_Fast_GET_SIZE(result.ptr());
-  if (count != PyTuple_GET_SIZE(node.inputs))
-    fail("backward of '" + name + "': expected " + std::to_string(PyTuple_GET_SIZE(node.inputs)) + " gradients, got " +
+  if (count != PyTuple_GET_SIZE(inputs.ptr()))
+    fail("backward of '" + name + "': expected " + std::to_string(PyTuple_GET_SIZE(inputs.ptr())) + " gradients, got " +
          std::to_string(count));
   PyObject** items = PySequence_Fast_ITEMS(result.ptr());
   std::vector<py::object> gradients(count);
   for (Py_ssize_t i = 0; i < count; i++) {
     if (items[i] != Py_None) check_array(items[i], name.c_str());
-    gradients[i] = py::reinterpret_borrow<py::object>(items[i]);
+    gradients[i] = borrow(items[i]);
   }
   return gradients;
 }
@@ -282,8 +304,7 @@ std::vector<py::object> call_backward(const Node& node, const std::string& name,
 void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
   if (!tensor_of(start)->node) return accumulate(start, gradient);
   std::map<uint64_t, Pending, std::greater<>> pending;  // by order
-  pending[node_of(tensor_of(start)->node)->order] = {py::reinterpret_borrow<py::object>(tensor_of(start)->node),
-                                                     std::move(gradient)};
+  pending[node_of(tensor_of(start)->node)->order] = {borrow(tensor_of(start)->node), std::move(gradient)};
   while (!pending.empty()) {
     Pending newest = std::move(pending.begin()->second);
     pending.erase(pending.begin());
@@ -294,14 +315,15 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
                    "' a second time: what it saved is freed; pass retain_graph=True to the "
                    "first backward()");
     check_unchanged(node, name);
+    // Held, since what runs below may walk here again, in Python or on another thread, and clear the node.
+    const py::object backward = borrow(node.backward), inputs = borrow(node.inputs);
     if (node.activation && !newest.before_activation) {
       ArrayRef inner = activation_backward(argument(newest.gradient), argument(output_of_activation(node)),
                                            py::cast<std::string>(node.activation));
       newest.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(inner.release()));
     }
-    const Node* before = activation_before(node);
-    std::vector<py::object> gradients = call_backward(node, name, std::move(newest.gradient), before);
-    const py::object inputs = py::reinterpret_borrow<py::object>(node.inputs);
+    const Node* before = activation_before(node, inputs);
+    std::vector<py::object> gradients = call_backward(backward, inputs, name, std::move(newest.gradient), before);
     if (!retain_graph) clear_node(newest.node.ptr());
     for (Py_ssize_t i = PyTuple_GET_SIZE(inputs.ptr()); i--;) {
       PyObject* target = PyTuple_GET_ITEM(inputs.ptr(), i);
@@ -313,28 +335,13 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
       }
       Pending& there = pending[node_of(target)->order];
       if (!there.node) {
-        there = {py::reinterpret_borrow<py::object>(target), std::move(part), before == node_of(target)};
+        there = {borrow(target), std::move(part), before == node_of(target)};
       } else {
         ArrayRef sum = add(argument(there.gradient), argument(part));
         there.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(sum.release()));
       }
     }
   }
-}
-
-// Functions without pybind11's argument handling, since they run for every op: C++ exceptions become Python's.
-template <class F>
-PyObject* guarded(F&& f) {
-  try {
-    return f().release().ptr();
-  } catch (py::error_already_set& e) {
-    e.restore();
-  } catch (const py::builtin_exception& e) {
-    e.set_error();
-  } catch (const std::bad_alloc&) {
-    PyErr_NoMemory();
-  }
-  return nullptr;
 }
 
 PyObject* py_record(PyObject*, PyObject* const* args, Py_ssize_t count) {

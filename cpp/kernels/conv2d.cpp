@@ -7,6 +7,18 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
+// A tile of planes may reach over rows that see other taps, which then multiply zeros: with an infinite weight, NaN in
+// pixels that depend on the tiles. So only where all weights are finite.
+template <class T>
+bool by_planes(const Correlation<T>& s) {
+  if (!planes_pay(s)) return false;
+  Vec<T> sum = {};
+  for (int64_t i = 0; i < s.group_size(); i += lanes<T>) sum = fma(load(s.packed + i), Vec<T>{}, sum);
+  bool finite = true;
+  for (int i = 0; i < lanes<T>; i++) finite &= sum[i] == 0;
+  return finite;
+}
+
 template <class T>
 Status forward_as(const Conv2d& p) {
   const ConvShape& s = p.shape;
@@ -48,7 +60,7 @@ Status forward_as(const Conv2d& p) {
   parallel_tasks(s.groups, pack_cost(s.groups * s.o * terms),
                  [&](int64_t g) { pack_panels(packed + g * size, weight + g * s.o * terms, terms, true, s.o, terms); });
   correlation.packed = packed;
-  return planes_pay(correlation) ? correlate_planes(correlation) : correlate(correlation);
+  return by_planes(correlation) ? correlate_planes(correlation) : correlate(correlation);
 }
 
 // One axis of the rows (or columns) of dx that lie alike on the stride: they see the same taps, and dy without gaps.
@@ -132,7 +144,7 @@ Status phase_as(const Conv2dData& p, const Phase& down, const Phase& across) {
     pack_turned(s, static_cast<const T*>(p.weight) + g * s.o * s.kh * s.kw * s.c, down, across, packed + g * size);
   });
   correlation.packed = packed;
-  return planes_pay(correlation) ? correlate_planes(correlation) : correlate(correlation);
+  return by_planes(correlation) ? correlate_planes(correlation) : correlate(correlation);
 }
 
 template <class T>

@@ -75,25 +75,17 @@ struct Operands {
 };
 
 template <class T>
-PYNN_INLINE Vec<T> load_first(const T* p, int n) {
-  return n == lanes<T> ? load(p) : load(p, n);
-}
-template <class T>
-PYNN_INLINE void store_first(T* p, Vec<T> v, int n) {
-  n == lanes<T> ? store(p, v) : store(p, v, n);
-}
-template <class T>
 PYNN_INLINE Vec<T> load_or_one(const T* p, int64_t i, int n) {
-  return p ? load_first(p + i, n) : broadcast(T(1));
+  return p ? load_some(p + i, n) : broadcast(T(1));
 }
 
 // f = loss or derivative, of n elements from i on, times their weights.
 template <ElementLoss kind, class T, class F>
 PYNN_INLINE Vec<T> weighted(const Operands<T>& o, int64_t i, int n, const F& f) {
-  const Vec<T> x = load_first(o.x + i, n), t = load_first(o.target + i, n);
+  const Vec<T> x = load_some(o.x + i, n), t = load_some(o.target + i, n);
   if constexpr (kind == ElementLoss::binary || kind == ElementLoss::binary_with_logits) {
     const Vec<T> y = f(x, t, load_or_one(o.pos_weight, i, n));
-    return o.weight ? y * load_first(o.weight + i, n) : y;
+    return o.weight ? y * load_some(o.weight + i, n) : y;
   }
   return f(x, t, Vec<T>{});
 }
@@ -141,7 +133,7 @@ Status forward_as(const ElementLossForward& p) {
   constexpr double cost = Element<kind, T>::cost;
   if (!p.reduce) {
     parallel_vectors<T>(p.n, cost,
-                        [=](int64_t i, int n) PYNN_LAMBDA { store_first(loss + i, loss_at<kind>(o, i, n), n); });
+                        [=](int64_t i, int n) PYNN_LAMBDA { store_some(loss + i, loss_at<kind>(o, i, n), n); });
     return Status::ok;
   }
   T sum = T(0);
@@ -159,11 +151,11 @@ Status backward_as(const ElementLossBackward& p) {
   constexpr double cost = Element<kind, T>::cost;
   if (p.reduce) {
     const Vec<T> g = broadcast(*grad / T(p.divisor));
-    parallel_vectors<T>(
-        p.n, cost, [=](int64_t i, int n) PYNN_LAMBDA { store_first(dx + i, g * derivative_at<kind>(o, i, n), n); });
+    parallel_vectors<T>(p.n, cost,
+                        [=](int64_t i, int n) PYNN_LAMBDA { store_some(dx + i, g * derivative_at<kind>(o, i, n), n); });
   } else {
     parallel_vectors<T>(p.n, cost, [=](int64_t i, int n) PYNN_LAMBDA {
-      store_first(dx + i, load_first(grad + i, n) * derivative_at<kind>(o, i, n), n);
+      store_some(dx + i, load_some(grad + i, n) * derivative_at<kind>(o, i, n), n);
     });
   }
   return Status::ok;

@@ -39,35 +39,31 @@ PYNN_INLINE void for_vectors(int64_t begin, int64_t end, const F& f) {
 }
 
 template <class T>
-PYNN_INLINE Vec<T> load_some(const void* p, int64_t i, int n) {
-  const T* at = static_cast<const T*>(p) + i;
-  return n == lanes<T> ? load(at) : load(at, n);
+PYNN_INLINE T* at(void* p, int64_t i) {
+  return static_cast<T*>(p) + i;
 }
 template <class T>
-PYNN_INLINE void store_some(void* p, int64_t i, Vec<T> v, int n) {
-  T* at = static_cast<T*>(p) + i;
-  if (n == lanes<T>) {
-    store(at, v);
-  } else {
-    store(at, v, n);
-  }
+PYNN_INLINE const T* at(const void* p, int64_t i) {
+  return static_cast<const T*>(p) + i;
 }
 
 template <class T, bool with_momentum>
 void sgd_as(const Sgd& p) {
   const T sign = p.maximize ? T(-1) : T(1);
+  const bool decays = p.weight_decay != 0;
   const Vec<T> rate = broadcast(T(-*p.lr)), decay = broadcast(T(p.weight_decay)), momentum = broadcast(T(p.momentum)),
                undamped = broadcast(T(1 - p.dampening));
   for_each_piece(p, kSgdCost, with_momentum ? 5 : 3, [&](const SgdParameter& parameter, int64_t begin, int64_t end) {
     for_vectors<T>(begin, end, [&](int64_t i, int n) PYNN_LAMBDA {
-      const Vec<T> value = load_some<T>(parameter.value, i, n);
-      Vec<T> g = fma(decay, value, sign * load_some<T>(parameter.grad, i, n));
+      const Vec<T> value = load_some(at<T>(parameter.value, i), n);
+      Vec<T> g = sign * load_some(at<T>(parameter.grad, i), n);
+      if (decays) g = fma(decay, value, g);
       if constexpr (with_momentum) {
-        const Vec<T> m = p.first ? g : fma(momentum, load_some<T>(parameter.momentum, i, n), undamped * g);
-        store_some<T>(parameter.momentum, i, m, n);
+        const Vec<T> m = p.first ? g : fma(momentum, load_some(at<T>(parameter.momentum, i), n), undamped * g);
+        store_some(at<T>(parameter.momentum, i), m, n);
         g = p.nesterov ? fma(momentum, m, g) : m;
       }
-      store_some<T>(parameter.value, i, fma(rate, g, value), n);
+      store_some(at<T>(parameter.value, i), fma(rate, g, value), n);
     });
   });
 }
@@ -96,19 +92,21 @@ void adam_typed(const Adam& p) {
   // time.
   const double root = p.step[2];
   const Vec<T> rate = broadcast(T(-*p.lr * root / p.step[1])), eps = broadcast(T(root * p.eps));
-  const Vec<T> decay = broadcast(T(p.decoupled ? 0 : p.weight_decay));
+  const bool decays = p.weight_decay != 0 && !p.decoupled;
+  const Vec<T> decay = broadcast(T(p.weight_decay));
   const Vec<T> shrink = broadcast(T(p.decoupled ? 1 - *p.lr * p.weight_decay : 1));
   const Vec<T> part1 = broadcast(T(1 - p.beta1)), keep2 = broadcast(T(p.beta2)), part2 = broadcast(T(1 - p.beta2));
   for_each_piece(p, kAdamCost, 7, [&](const AdamParameter& parameter, int64_t begin, int64_t end) {
     for_vectors<T>(begin, end, [&](int64_t i, int n) PYNN_LAMBDA {
-      const Vec<T> value = load_some<T>(parameter.value, i, n);
-      const Vec<T> g = fma(decay, value, sign * load_some<T>(parameter.grad, i, n));
-      const Vec<T> before = load_some<T>(parameter.mean, i, n);
+      const Vec<T> value = load_some(at<T>(parameter.value, i), n);
+      Vec<T> g = sign * load_some(at<T>(parameter.grad, i), n);
+      if (decays) g = fma(decay, value, g);
+      const Vec<T> before = load_some(at<T>(parameter.mean, i), n);
       const Vec<T> mean = fma(part1, g - before, before);
-      const Vec<T> square = fma(keep2, load_some<T>(parameter.square, i, n), part2 * (g * g));
-      store_some<T>(parameter.mean, i, mean, n);
-      store_some<T>(parameter.square, i, square, n);
-      store_some<T>(parameter.value, i, fma(rate, mean / (sqrt(square) + eps), value * shrink), n);
+      const Vec<T> square = fma(keep2, load_some(at<T>(parameter.square, i), n), part2 * (g * g));
+      store_some(at<T>(parameter.mean, i), mean, n);
+      store_some(at<T>(parameter.square, i), square, n);
+      store_some(at<T>(parameter.value, i), fma(rate, mean / (sqrt(square) + eps), value * shrink), n);
     });
   });
 }

@@ -81,15 +81,6 @@ PYNN_INLINE void for_channels(int64_t c, int64_t room, const Body& body) {
   }
 }
 
-template <class T>
-PYNN_INLINE Vec<T> load_some(const T* p, int n) {
-  return n == lanes<T> ? load(p) : load(p, n);
-}
-template <class T>
-PYNN_INLINE void store_some(T* p, Vec<T> v, int n) {
-  n == lanes<T> ? store(p, v) : store(p, v, n);
-}
-
 // Nanoseconds for a row of `pixels` that takes `taps` loads a vector on one core.
 template <class T>
 PYNN_INLINE double pool_row_cost(const PoolShape& s, int64_t pixels, int64_t taps) {

@@ -80,7 +80,7 @@ PYNN_INLINE void load_columns(Strip<T>& to, const T* p, int) {
 }
 template <class T>
 PYNN_INLINE void load_columns(Column<T>& to, const T* p, int n) {
-  to.v = n == lanes<T> ? load(p) : load(p, n);
+  to.v = load_some(p, n);
 }
 template <class T>
 PYNN_INLINE void store_columns(T* p, const Strip<T>& from, int) {

@@ -1,6 +1,7 @@
 // One step of an optimiser over many parameters at once. All operands of a parameter share its memory order, so a
 // parameter is n consecutive elements. Formulas: PyTorch's SGD, Adam and AdamW (Kingma and Ba 2015, Loshchilov and
-// Hutter 2019). Elementwise, so the bits depend on nothing but the values.
+// Hutter 2019). Elementwise, so the bits depend on nothing but the values. A weight_decay of 0 leaves its term out, so
+// that an infinite value stays infinite.
 #pragma once
 #include "runtime/launch.h"
 

@@ -170,11 +170,8 @@ int checked_variable(const char* name, int low, int high, int otherwise) {
 
 }  // namespace
 
-int spin_microseconds() { return checked_variable("PYNN_SPIN_US", 0, 1000, 100); }
+int spin_microseconds(int otherwise) { return checked_variable("PYNN_SPIN_US", 0, 1000, otherwise); }
 
-void check_environment() {
-  checked_variable("PYNN_NUM_THREADS", 1, 1 << 16, 0);
-  spin_microseconds();
-}
+void check_environment() { checked_variable("PYNN_NUM_THREADS", 1, 1 << 16, 0); }
 
 }  // namespace pynn

@@ -21,8 +21,8 @@ struct ThreadBounds {
 };
 ThreadBounds default_threads(const std::string& root = "");
 
-// Reads PYNN_NUM_THREADS and PYNN_SPIN_US; throws std::invalid_argument that names the variable and its value.
-void check_environment();
-int spin_microseconds();  // from PYNN_SPIN_US, 100 unless told
+// Both throw std::invalid_argument that names the variable and its value.
+void check_environment();              // PYNN_NUM_THREADS
+int spin_microseconds(int otherwise);  // PYNN_SPIN_US
 
 }  // namespace pynn

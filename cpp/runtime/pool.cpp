@@ -113,6 +113,7 @@ class Pool {
     }
     block->refs.store(1, std::memory_order_relaxed);
     block->version.store(0, std::memory_order_relaxed);
+    block->readonly = false;
     return block;
   }
 
@@ -169,7 +170,6 @@ class Pool {
     block->data = static_cast<char*>(data);
     block->capacity = capacity;
     block->pool = this;
-    block->readonly = false;
     block->release = nullptr;
     block->owner = nullptr;
     block->size_class = size_class;

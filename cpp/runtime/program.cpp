@@ -92,11 +92,12 @@ Program::Slot& Program::add_slot(Kind kind, Block* block) {
 }
 
 Program::Slot* Program::slot_at(const char* address) {
-  auto next = by_address_.upper_bound(const_cast<char*>(address));
-  if (next == by_address_.begin()) return nullptr;
-  Slot& slot = slots_[std::prev(next)->second];
-  // One past the end is where an empty view may point.
-  return address <= slot.base + slot.bytes ? &slot : nullptr;
+  for (auto next = by_address_.upper_bound(const_cast<char*>(address)); next != by_address_.begin();) {
+    Slot& slot = slots_[(--next)->second];
+    if (address <= slot.base + slot.bytes) return &slot;  // one past the end is where an empty view may point
+    if (slot.kind != Kind::external) return nullptr;      // foreign arrays may lie in each other
+  }
+  return nullptr;
 }
 
 bool Program::owns(const Block* block) const {

@@ -115,7 +115,7 @@ class Team {
 // Read by every call; the team itself is made at first use.
 struct Settings {
   std::atomic<int> threads{0};  // 0: not asked for yet
-  std::atomic<int64_t> spin_ns{-1};
+  std::atomic<int64_t> spin_ns{kSpinMicroseconds * 1000};
   std::atomic<bool> always{false};
 };
 constinit Settings settings;
@@ -130,14 +130,7 @@ int cores() {
   return cores;
 }
 
-int64_t spin_ns() {
-  int64_t ns = settings.spin_ns.load(std::memory_order_relaxed);
-  if (ns < 0) {
-    ns = int64_t(spin_microseconds()) * 1000;
-    settings.spin_ns.store(ns, std::memory_order_relaxed);
-  }
-  return ns;
-}
+int64_t spin_ns() { return settings.spin_ns.load(std::memory_order_relaxed); }
 
 void Team::relax(int turn) const {
   if (crowded_.load(std::memory_order_relaxed) || turn > 10000) {
@@ -153,9 +146,11 @@ void Team::start(int wanted) {
   pthread_attr_init(&attributes);
   pthread_attr_setstacksize(&attributes, kStackBytes);
   // Signals belong to the threads of the program: one that a worker took would not interrupt a sleep of theirs.
-  sigset_t all, before;
-  sigfillset(&all);
-  pthread_sigmask(SIG_SETMASK, &all, &before);
+  // Those of a fault are for the thread that made it, and for whoever reports the crash (faulthandler).
+  sigset_t blocked, before;
+  sigfillset(&blocked);
+  for (const int fault : {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGTRAP, SIGABRT}) sigdelset(&blocked, fault);
+  pthread_sigmask(SIG_SETMASK, &blocked, &before);
   threads_.reserve(wanted);
   while (int(threads_.size()) < wanted) {
     pthread_t thread;

@@ -22,7 +22,8 @@ int num_threads();              // threads a call of this thread may use
 void set_num_threads(int n);    // n >= 1; the process-wide size, obeyed even above the number of cores
 void set_local_threads(int n);  // this thread's own number, as `with pynn.threads(n)`; 0 takes it back
 int local_threads();
-void set_spin_microseconds(int us);  // how long an idle worker spins before it sleeps: 0 to 1000, 100 unless told
+inline constexpr int kSpinMicroseconds = 100;
+void set_spin_microseconds(int us);  // how long an idle worker spins before it sleeps: 0 to 1000
 void stop_team();                    // joins the workers; the next call that pays for them starts them again
 int team_workers();                  // started at this moment, without the callers
 

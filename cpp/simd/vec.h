@@ -106,6 +106,16 @@ PYNN_INLINE void store(T* p, Vec<T> v, int n) {
   for (int i = 0; i < n; i++) p[i] = lane[i];
 }
 
+// n lanes where n is mostly all of them: whole vectors need no mask.
+template <class T>
+PYNN_INLINE Vec<T> load_some(const T* p, int n) {
+  return n == lanes<T> ? load(p) : load(p, n);
+}
+template <class T>
+PYNN_INLINE void store_some(T* p, Vec<T> v, int n) {
+  n == lanes<T> ? store(p, v) : store(p, v, n);
+}
+
 // a*b + c with one rounding wherever the instruction set has it; baseline x86-64-v2 rounds twice.
 PYNN_INLINE Vec<float> fma(Vec<float> a, Vec<float> b, Vec<float> c) {
 #if defined(__AVX512F__)

@@ -292,6 +292,10 @@ def test_in_place_alpha_and_errors():
     for number in (0.5, 2):  # the result would be wider than the array
         with pytest.raises(TypeError, match="expected True or False"):
             _core.mul_(yes, number)
+    integers = _core.copy(np.ones(3, np.int32))
+    with pytest.raises(ValueError, match="does not fit"):
+        _core.add_(integers, 2**40)
+    assert integers.version == 0  # nothing was written
     _core.add_(yes, True)
     np.testing.assert_array_equal(yes, [True, True])
     y.flags.writeable = False

@@ -3,7 +3,7 @@ import pytest
 
 import pynn
 from opcase import OpCase, same_bits, suite
-from pynn import ops
+from pynn import _core, ops
 from pynn.reference import linear as reference
 
 
@@ -59,6 +59,9 @@ def test_activation_has_the_bits_of_the_op():
 
 
 def test_errors():
+    ones = np.ones((2, 2), np.float32)
+    with pytest.raises(ValueError, match="the gradient of the weight needs the input"):
+        _core.linear_backward(ones, None, ones, None, "none", False, True, False)
     x, weight = np.ones((2, 3), np.float32), np.ones((4, 3), np.float32)
     for arguments, message in [
         ((x, weight.T), r"linear: expected 4 input features, got 3 \(input shape \(2, 3\)\)"),

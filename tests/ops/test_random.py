@@ -247,6 +247,7 @@ def test_bad_arguments():
     for call, match in (
         (lambda: random.uniform_(x, 1.0, 0.0), "uniform: expected low <= high"),
         (lambda: random.uniform_(x, 0.0, math.inf), "uniform: expected low <= high"),
+        (lambda: random.uniform_(x, -2e38, 2e38), "uniform: expected low <= high and a finite range"),
         (lambda: random.normal_(x, 0.0, -1.0), "normal: expected a finite mean and std >= 0"),
         (lambda: random.normal_(x, math.nan), "normal: expected a finite mean"),
         (lambda: random.trunc_normal_(x, a=2.0, b=1.0), "trunc_normal: expected std > 0 and a <= b"),

@@ -259,3 +259,11 @@ def test_bad_states_change_nothing():
         optimizer.load_state_dict(state)
     with pytest.raises(ValueError, match="groups of"):
         optim.SGD([pynn.tensor([1.0], requires_grad=True)]).load_state_dict(state)
+
+
+@pytest.mark.parametrize("make", [pynn.optim.SGD, pynn.optim.Adam, pynn.optim.AdamW])
+def test_without_decay_an_infinite_weight_stays(make):
+    p = pynn.nn.Parameter(np.array([-np.inf, 1.0], np.float32))
+    p.grad = pynn.tensor([0.0, 1.0])
+    make([p], lr=0.1, weight_decay=0.0).step()
+    assert p[0].item() == -np.inf and p[1].item() < 1

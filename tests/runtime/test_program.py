@@ -2,6 +2,7 @@
 
 import gc
 import threading
+import weakref
 
 import numpy as np
 import pytest
@@ -46,6 +47,10 @@ class Recording:
 
     def __exit__(self, *exc):
         self.program.abort()
+
+
+class Kept(np.ndarray):
+    """An array that weak references may go to."""
 
 
 def recorded(function, *inputs):
@@ -299,6 +304,28 @@ def test_misaligned_host_memory_is_a_constant():
     for _ in range(2):
         u = draw()
         assert same_bits(host(program.replay([u])[0]), host(three_ops(u, odd)))
+
+
+def test_an_input_is_not_kept():
+    given = np.ones((6, 40), np.float32).view(Kept)
+    gone = weakref.ref(given)
+    with Recording(given) as (program, (a,)):
+        program.finish([_core.activation(a, "tanh")])
+    del given, a
+    gc.collect()
+    assert gone() is None
+
+
+def test_foreign_arrays_may_lie_in_each_other():
+    memory = np.arange(240, dtype=np.float32)
+    backwards, middle = memory[::-1].reshape(6, 40), memory[120:160]
+
+    def function(a):
+        return _core.add(_core.add(a, middle), backwards)
+
+    program = recorded(function, draw())
+    u = draw()
+    assert same_bits(host(program.replay([u])[0]), host(function(u)))
 
 
 def test_dropped_programs_give_their_memory_back():

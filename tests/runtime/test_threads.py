@@ -1,11 +1,13 @@
 """The thread team, seen from Python."""
 
 import os
+import signal
 import subprocess
 import sys
 import threading
 import time
 import warnings
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -209,6 +211,32 @@ def test_bad_variables_are_named_at_import(variable, value):
     result = run("import pynn", **{variable: value})
     assert result.returncode == 1
     assert f"ValueError: {variable} is '{value}'" in result.stderr
+
+
+def test_a_variable_is_read_once():
+    """A worker that read it later could not report an error."""
+    code = """
+import os, pynn, numpy as np
+os.environ["PYNN_SPIN_US"] = "fast"
+pynn.set_num_threads(2)
+pynn._core.always_use_team(True)
+print(pynn.ops.sigmoid(pynn.ones(100000)).sum().item() > 0, pynn._core.team_workers())
+"""
+    assert run(code).stdout.split() == ["True", "1"]
+
+
+def test_workers_leave_signals_to_the_program_but_not_faults(x):
+    with all_threads(2):
+        ops.sigmoid(x)
+        masks = []
+        for task in Path("/proc/self/task").iterdir():
+            if (task / "comm").read_text().startswith("pynn-"):
+                (line,) = [s for s in (task / "status").read_text().splitlines() if s.startswith("SigBlk:")]
+                masks.append(int(line.split()[1], 16))
+    assert masks
+    for mask in masks:
+        assert mask >> (signal.SIGINT - 1) & 1 and mask >> (signal.SIGTERM - 1) & 1
+        assert not any(mask >> (s - 1) & 1 for s in (signal.SIGSEGV, signal.SIGBUS, signal.SIGFPE, signal.SIGILL))
 
 
 def threads_and_bound(**environment: str) -> str:
