@@ -21,6 +21,8 @@ PYNN_ISA_LIST
 #undef MEMBER
 #undef DECLARE
 
+const KernelTable* kernel_table = nullptr;
+
 namespace {
 
 struct Isa {
@@ -40,9 +42,19 @@ const std::vector<Isa>& isas() {
 
 std::string chosen;
 
-}  // namespace
+void use(const std::string& name, const std::string& what) {
+  for (const Isa& isa : isas())
+    if (name == isa.name && cpu_supports(name)) {
+      chosen = name;
+      kernel_table = &isa.table;
+      return;
+    }
+  std::string message = what + " is '" + name + "'; this CPU and build support:";
+  for (const std::string& supported : supported_isas()) message += " " + supported;
+  throw std::invalid_argument(message);
+}
 
-const KernelTable* kernel_table = nullptr;
+}  // namespace
 
 std::vector<std::string> built_isas() {
   std::vector<std::string> names;
@@ -57,22 +69,12 @@ std::vector<std::string> supported_isas() {
   return names;
 }
 
-void use_isa(const std::string& name) {
-  for (const Isa& isa : isas())
-    if (name == isa.name && cpu_supports(name)) {
-      chosen = name;
-      kernel_table = &isa.table;
-      return;
-    }
-  std::string message = "instruction set '" + name + "' (PYNN_ISA); this CPU and build support:";
-  for (const std::string& supported : supported_isas()) message += " " + supported;
-  throw std::invalid_argument(message);
-}
+void use_isa(const std::string& name) { use(name, "use_isa: the instruction set"); }
 
 void choose_isa() {
   const char* wanted = std::getenv("PYNN_ISA");
   const std::vector<std::string> supported = supported_isas();
-  if (wanted && *wanted) return use_isa(wanted);
+  if (wanted && *wanted) return use(wanted, "PYNN_ISA");
   if (supported.empty()) throw std::invalid_argument("pynn needs a CPU with x86-64-v2 (SSE4.2, SSSE3, POPCNT)");
   use_isa(supported.back());
 }

@@ -86,8 +86,7 @@ class TensorBase:
     _array: Array
     _node: Node | None
     grad: typing.Any
-    @property
-    def requires_grad(self) -> bool: ...
+    requires_grad: bool
 class Node:
     """
     One recorded op.
