@@ -125,7 +125,11 @@ def trunc_normal_(
     b: float = 2.0,
     generator: Generator | None = None,
 ) -> Tensor:
-    """Normal with `mean` and `std`, conditioned on [a, b], in place, by the inverse of its distribution function."""
+    """Normal with `mean` and `std`, conditioned on [a, b], in place, by the inverse of its distribution function.
+
+    In float32 the distribution function is 1 beyond about 5 `std` above the mean: bounds that both lie there are not
+    told apart, and near them there are few different values. ValueError unless std > 0 and a <= b.
+    """
     return _fill(tensor, "trunc_normal_", _core.random_truncated_normal_, generator, mean, std, a, b)
 
 

@@ -7,7 +7,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kCost = 0.2;  // ns an element, as in the kernel
+constexpr double kCost = 0.2;  // ns an element
 
 ArrayRef forward(const ArrayRef& given, Activation kind) {
   check_float(*given, "activation", "input");

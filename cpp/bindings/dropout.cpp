@@ -11,7 +11,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kDrawCost = 0.45, kApplyCost = 0.15;  // ns an element, as in the kernel
+constexpr double kDrawCost = 0.45, kApplyCost = 0.15;  // ns an element
 
 double scale_of(double p) { return p < 1 ? 1 / (1 - p) : 0; }
 

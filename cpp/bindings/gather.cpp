@@ -7,7 +7,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kByteCost = 0.03, kElementCost = 0.1;  // ns, as in the kernel
+constexpr double kByteCost = 0.03, kElementCost = 0.1;  // ns
 
 ArrayRef checked_index(const ArrayRef& index) {
   if (index->dtype != DType::int64)

@@ -9,7 +9,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kCost = 0.012;  // ns an fma, as in the kernel
+constexpr double kCost = 0.012;  // ns an fma
 
 // The last two axes of an array as a matrix of the kernel, one of whose strides is 1.
 struct Matrix {

@@ -9,7 +9,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kRowCost = 15, kClassCost = 0.5, kElementCost = 0.8;  // ns, as in the kernels
+constexpr double kRowCost = 15, kClassCost = 0.5, kElementCost = 0.8;  // ns
 
 Reduction reduction_from(const std::string& name, const char* op) {
   if (name == "mean") return Reduction::mean;

@@ -5,7 +5,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kRowCost = 10, kElementCost = 0.5;  // ns, as in the kernel
+constexpr double kRowCost = 10, kElementCost = 0.5;  // ns
 
 const char* forward_name(SoftmaxKind kind) { return kind == SoftmaxKind::softmax ? "softmax" : "log_softmax"; }
 const char* backward_name(SoftmaxKind kind) {

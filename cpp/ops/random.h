@@ -16,7 +16,8 @@ enum RandomState { seed, stream, block, size };  // of the state array, as bits 
 enum class Distribution : uint8_t {
   uniform,           // [low, high): low + u * (high - low), u of 24 (float64: 53) bits
   normal,            // mean low, deviation high: Box and Muller (1958), a pair of words (float64: two pairs) for two
-  truncated_normal,  // mean low, deviation high, conditioned on [lower, upper]: inverse distribution function
+  truncated_normal,  // mean low, deviation high, conditioned on [lower, upper]: inverse distribution function,
+                     // which does not tell bounds apart where it has rounded to 1 (float32: beyond about 5 deviations)
   bernoulli,         // 1 with probability low, else 0
 };
 
