@@ -80,6 +80,85 @@ def test_in_place_on_a_leaf_needs_no_grad():
     assert x.item() == 2
 
 
+@pytest.mark.parametrize(
+    ("assign", "slope"),
+    [
+        (lambda h, v: h.__iadd__(v), 2.0),
+        (lambda h, v: h.__isub__(v), -2.0),
+        (lambda h, v: h.__imul__(v), 6.0),
+        (lambda h, v: h.__itruediv__(v), -1.5),
+    ],
+)
+def test_augmented_assignment_keeps_the_gradient(assign, slope):
+    x = pynn.tensor([1.0, -1.0], requires_grad=True)
+    h = before = pynn.full((2, 2), 3.0)
+    h = assign(h, x * 2)
+    assert before.tolist() == [[3, 3], [3, 3]] and not before.requires_grad
+    h.sum().backward()
+    np.testing.assert_allclose(x.grad.numpy(), [2 * slope, 2 * slope], rtol=1e-6)
+
+
+def test_losses_add_up():
+    w = pynn.tensor([1.0, 2.0], requires_grad=True)
+    total = 0
+    for factor in (2, 3):
+        total += (w * factor).sum()
+    total /= 2
+    total.backward()
+    assert w.grad.tolist() == [2.5, 2.5]
+
+
+def test_augmented_assignment_is_in_place_where_nothing_is_recorded():
+    x, w = pynn.ones(2), pynn.tensor([1.0, 2.0], requires_grad=True)
+    h = x
+    h += 1
+    with pynn.no_grad():
+        h *= w
+        w -= 1
+    assert h is x and x.tolist() == [2, 4] and w.is_leaf and w.tolist() == [0, 1]
+    with pytest.raises(RuntimeError, match="no_grad"):
+        w += w * 2
+
+
+def test_augmented_assignment_keeps_shape_and_dtype():
+    x = pynn.ones(2, requires_grad=True) * 2
+    x += pynn.ones(2, dtype=pynn.float64)
+    assert x.dtype == pynn.float32 and x.requires_grad and x.detach().tolist() == [3, 3]
+    with pytest.raises(ValueError, match=r"\*=: expected a result of shape \(2,\), got \(3, 2\)"):
+        x *= pynn.ones(3, 2)
+    count = pynn.tensor([1, 2])
+    with pytest.raises(TypeError, match=r"\+=: the result is float32, which does not go into int64 in place"):
+        count += x
+
+
+@pytest.mark.parametrize(
+    ("name", "write"),
+    [
+        ("item assignment", lambda b, v: b.__setitem__(0, v[0])),
+        ("copy_", lambda b, v: b.copy_(v)),
+        ("fill_", lambda b, v: b.fill_(v[0])),
+        ("add_", lambda b, v: b.add_(v)),
+        ("sub_", lambda b, v: b.sub_(v.double())),
+        ("mul_", lambda b, v: b.mul_(v)),
+        ("div_", lambda b, v: b.div_(v)),
+    ],
+)
+def test_no_gradient_is_lost_in_place(name, write):
+    b, w = pynn.zeros(2), pynn.tensor([1.0, 2.0], requires_grad=True)
+    with pytest.raises(RuntimeError, match=f"^{name}: the value requires grad, .*detach"):
+        write(b, w * 2)
+    assert b.tolist() == [0, 0]
+    write(b, (w * 2).detach())
+    with pynn.no_grad():
+        write(b, w)
+
+
+def test_another_dtype_keeps_the_gradient():
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    pynn.as_tensor(x, dtype=pynn.float64).sum().backward()
+    assert x.grad.dtype == pynn.float32 and x.grad.tolist() == [1, 1]
+
+
 def test_no_grad_records_nothing_and_restores():
     x = pynn.tensor([1.0], requires_grad=True)
     with pynn.no_grad():
