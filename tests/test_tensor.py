@@ -151,9 +151,44 @@ def test_integers_are_an_index():
     three = pynn.tensor(3)
     assert [5, 6, 7, 8][three] == 8
     assert pynn.tensor([5, 6, 7, 8])[three].item() == 8
-    for bad in (pynn.tensor(1.0), pynn.tensor(True), pynn.tensor([1, 2])):
+    for bad in (pynn.tensor(1.0), pynn.tensor(True), pynn.tensor([1, 2]), pynn.tensor([1])):
         with pytest.raises(TypeError, match="index"):
             [5, 6][bad]
+
+
+@pytest.mark.parametrize("numbers", [[2, 0, -1], [1]])
+@pytest.mark.parametrize("kind", [list, np.array, pynn.tensor, lambda n: pynn.tensor(n, dtype=pynn.int32)])
+def test_a_vector_of_integers_names_rows(numbers, kind):
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    rows = pynn.tensor(values)[kind(numbers)]
+    np.testing.assert_array_equal(rows.numpy(), values[numbers])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pynn.tensor([True, False]),
+        np.array([True, False]),
+        pynn.ones(2),
+        [[0], [1]],
+        (0, pynn.tensor([1])),
+        (pynn.tensor([1]), slice(None)),
+    ],
+)
+def test_other_arrays_are_no_index(key):
+    t = pynn.zeros(2, 3)
+    with pytest.raises(TypeError, match="integer"):
+        t[key]
+    with pytest.raises(TypeError, match=r"ind(ex|ices)"):
+        t[key] = 1
+    with pytest.raises(TypeError, match="index"):
+        t[pynn.tensor([1])] = 1
+    assert t.tolist() == [[0] * 3] * 2
+
+
+def test_rows_have_no_gradient():
+    with pytest.raises(RuntimeError, match="gather_rows: the input requires grad"):
+        pynn.ones(3, 2, requires_grad=True)[pynn.tensor([1])]
 
 
 @pytest.mark.parametrize("sizes", [(2.5,), ("a",), (2, None), ((1.0, 2),)])
