@@ -66,9 +66,7 @@ class Sequential(_Ordered):
         else:
             named = {str(i): m for i, m in enumerate(modules)}
         for name, module in named.items():
-            if hasattr(type(self), name) or name == "_buffers" or "." in name or not name:
-                raise ValueError(f"Sequential: '{name}' cannot name a module")
-            setattr(self, name, _checked(module, "Sequential"))
+            setattr(self, self._checked_name(name, Module), _checked(module, "Sequential"))
 
     def freeze(self) -> Sequential:
         """As for every module. Where all layers are pynn's, a forward pass is recorded for each shape of input (up to 8
