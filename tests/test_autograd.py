@@ -80,79 +80,6 @@ def test_in_place_on_a_leaf_needs_no_grad():
     assert x.item() == 2
 
 
-@pytest.mark.parametrize(
-    ("assign", "slope"),
-    [
-        (lambda h, v: h.__iadd__(v), 2.0),
-        (lambda h, v: h.__isub__(v), -2.0),
-        (lambda h, v: h.__imul__(v), 6.0),
-        (lambda h, v: h.__itruediv__(v), -1.5),
-    ],
-)
-def test_augmented_assignment_keeps_the_gradient(assign, slope):
-    x = pynn.tensor([1.0, -1.0], requires_grad=True)
-    h = before = pynn.full((2, 2), 3.0)
-    h = assign(h, x * 2)
-    assert before.tolist() == [[3, 3], [3, 3]] and not before.requires_grad
-    h.sum().backward()
-    np.testing.assert_allclose(x.grad.numpy(), [2 * slope, 2 * slope], rtol=1e-6)
-
-
-def test_losses_add_up():
-    w = pynn.tensor([1.0, 2.0], requires_grad=True)
-    total = 0
-    for factor in (2, 3):
-        total += (w * factor).sum()
-    total /= 2
-    total.backward()
-    assert w.grad.tolist() == [2.5, 2.5]
-
-
-def test_augmented_assignment_is_in_place_where_nothing_is_recorded():
-    x, w = pynn.ones(2), pynn.tensor([1.0, 2.0], requires_grad=True)
-    h = x
-    h += 1
-    with pynn.no_grad():
-        h *= w
-        w -= 1
-    assert h is x and x.tolist() == [2, 4] and w.is_leaf and w.tolist() == [0, 1]
-    with pytest.raises(RuntimeError, match="no_grad"):
-        w += w * 2
-
-
-def test_augmented_assignment_keeps_shape_and_dtype():
-    x = pynn.ones(2, requires_grad=True) * 2
-    x += pynn.ones(2, dtype=pynn.float64)
-    assert x.dtype == pynn.float32 and x.requires_grad and x.detach().tolist() == [3, 3]
-    with pytest.raises(ValueError, match=r"\*=: expected a result of shape \(2,\), got \(3, 2\)"):
-        x *= pynn.ones(3, 2)
-    count = pynn.tensor([1, 2])
-    with pytest.raises(TypeError, match=r"\+=: the result is float32, which does not go into int64 in place"):
-        count += x
-
-
-@pytest.mark.parametrize(
-    ("name", "write"),
-    [
-        ("item assignment", lambda b, v: b.__setitem__(0, v[0])),
-        ("copy_", lambda b, v: b.copy_(v)),
-        ("fill_", lambda b, v: b.fill_(v[0])),
-        ("add_", lambda b, v: b.add_(v)),
-        ("sub_", lambda b, v: b.sub_(v.double())),
-        ("mul_", lambda b, v: b.mul_(v)),
-        ("div_", lambda b, v: b.div_(v)),
-    ],
-)
-def test_no_gradient_is_lost_in_place(name, write):
-    b, w = pynn.zeros(2), pynn.tensor([1.0, 2.0], requires_grad=True)
-    with pytest.raises(RuntimeError, match=f"^{name}: the value requires grad, .*detach"):
-        write(b, w * 2)
-    assert b.tolist() == [0, 0]
-    write(b, (w * 2).detach())
-    with pynn.no_grad():
-        write(b, w)
-
-
 def test_another_dtype_keeps_the_gradient():
     x = pynn.tensor([1.0, 2.0], requires_grad=True)
     pynn.as_tensor(x, dtype=pynn.float64).sum().backward()
@@ -244,6 +171,8 @@ def test_version_counts_in_place_writes():
         (lambda g: 3.0, TypeError, "Bad.backward: expected Tensors as gradients, got float"),
         (lambda g: g.sum(), ValueError, r"Bad.backward: expected a gradient of shape \(2,\), got \(\)"),
         (lambda g: (g, g), ValueError, "Bad.backward: expected 1 gradients"),
+        (lambda g: [g, g], ValueError, "Bad.backward: expected 1 gradients, one per argument of forward, got 2"),
+        (lambda g: g.double(), TypeError, "Bad.backward: expected a gradient of dtype float32, got float64"),
     ],
 )
 def test_a_function_with_a_wrong_backward(gradient, error, message):
@@ -259,6 +188,73 @@ def test_a_function_with_a_wrong_backward(gradient, error, message):
     x = pynn.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(error, match=message):
         Bad.apply(x).sum().backward()
+
+
+def test_a_function_gives_its_gradients_as_a_list():
+    class Product(pynn.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, None, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx, grad_output):
+            x, _, y = ctx.saved_tensors
+            return [grad_output * y, grad_output * x]
+
+    x, y = pynn.tensor([2.0], requires_grad=True), pynn.tensor([3.0], requires_grad=True)
+    Product.apply(x, y).backward()
+    assert (x.grad.item(), y.grad.item()) == (3, 2)
+
+
+def test_only_tensors_are_saved_for_backward():
+    class Saving(Cube):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x, 3)
+            return x
+
+    with pytest.raises(TypeError, match="save_for_backward: expected Tensors or None, got int; keep other values"):
+        Saving.apply(pynn.tensor([1.0], requires_grad=True))
+
+
+@pytest.mark.parametrize("gradient", [np.ones(2, np.float32), 3.0])
+def test_a_gradient_that_is_no_tensor_is_named(gradient):
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    x.grad = gradient
+    kind = type(gradient).__name__
+    for name, call in {
+        "SGD": pynn.optim.SGD([x], lr=0.1).step,
+        "Adam": pynn.optim.Adam([x]).step,
+        "clip_grad_norm_": lambda: pynn.nn.utils.clip_grad_norm_([x], 1),
+        "clip_grad_value_": lambda: pynn.nn.utils.clip_grad_value_(x, 1),
+    }.items():
+        with pytest.raises(TypeError, match=rf"{name}: expected a Tensor or None as \.grad .* \(2,\), got {kind}"):
+            call()
+    assert x.tolist() == [1, 2]
+
+
+def test_modes_decorate_with_brackets_and_without():
+    @pynn.no_grad
+    def plain(x, *, factor):
+        "What it says."
+        return x * factor
+
+    @pynn.no_grad()
+    def with_brackets(x):
+        inner = pynn.enable_grad(lambda: x * 2)
+        return x * 2, inner()
+
+    x = pynn.tensor([1.0], requires_grad=True)
+    assert not plain(x, factor=3).requires_grad and plain(x, factor=3).item() == 3
+    assert plain.__name__ == "plain" and plain.__doc__ == "What it says."
+    assert [t.requires_grad for t in with_brackets(x)] == [False, True]
+    with pynn.no_grad() as nothing:
+        assert nothing is None and not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+    for mode in (pynn.no_grad, pynn.enable_grad, pynn.set_grad_enabled(False)):
+        with pytest.raises(TypeError, match="expected a function to decorate, got bool"):
+            mode(True)
 
 
 def test_a_cycle_through_a_closure_is_collected():
