@@ -92,6 +92,15 @@ class Tensor(_core.TensorBase):
             return np.asarray(self.numpy(), dtype=dtype)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
 
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions read tensors as arrays and give arrays; RuntimeError where one requires grad."""
+        sizes_alone = function in (np.shape, np.ndim, np.size)
+
+        def read(t: Tensor) -> np.ndarray:
+            return (t.detach() if sizes_alone else t).numpy()
+
+        return function(*_mapped(read, args), **_mapped(read, kwargs))
+
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
     ) -> Any:
@@ -265,10 +274,10 @@ class Tensor(_core.TensorBase):
         return ops.matmul(other, self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.eq(self, other)
+        return ops.eq(self, other) if _is_operand(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.ne(self, other)
+        return ops.ne(self, other) if _is_operand(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return ops.lt(self, other)
@@ -495,6 +504,20 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     converted = array if dtype is None else _core.cast(array, dtype)
     out = Tensor._wrap(_core.copy(array, keep_order=False) if converted is array else converted)
     return out.requires_grad_() if requires_grad else out
+
+
+def _is_operand(other: object) -> bool:
+    """Whether `==` compares values: what cannot become a tensor of numbers (None, text) is only not the same."""
+    return isinstance(other, Tensor | np.ndarray | int | float) or np.asarray(other).dtype.kind in "biuf"
+
+
+def _mapped(function: Any, value: Any) -> Any:
+    """`function` of the tensors in arguments, nested as they come."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: _mapped(function, item) for key, item in value.items()}
+    return type(value)([_mapped(function, item) for item in value]) if type(value) in (tuple, list) else value
 
 
 def _check_range(values: np.ndarray, dtype: np.dtype) -> None:

@@ -74,6 +74,50 @@ def test_ndarray_times_tensor_is_a_tensor():
         assert out.requires_grad
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: np.sum(t),
+        lambda t: np.sum(t, axis=1, keepdims=True),
+        lambda t: np.mean(t, axis=0),
+        lambda t: np.max(t),
+        lambda t: np.prod(t, axis=-1),
+        lambda t: np.argmin(t, axis=1),
+        lambda t: np.squeeze(t),
+        lambda t: np.concatenate([t, t], axis=1),
+        lambda t: np.where(t > 1, t, 0),
+        lambda t: np.einsum("ij,kj->ik", t, t),
+        lambda t: np.zeros_like(a=t),
+    ],
+)
+def test_functions_of_numpy_give_arrays(call):
+    values = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    result, expected = call(pynn.tensor(values)), call(values)
+    assert type(result) is type(expected)
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_functions_of_numpy_drop_no_gradient():
+    t = pynn.ones(2, 3, requires_grad=True)
+    for call in (np.sum, np.mean, lambda t: np.concatenate([t, t])):
+        with pytest.raises(RuntimeError, match="detach"):
+            call(t)
+    assert (np.shape(t), np.ndim(t), np.size(t), np.size(t, axis=1)) == ((2, 3), 2, 6, 3)
+
+
+@pytest.mark.parametrize("other", [None, "a", b"a", {}, object(), 1j])
+def test_what_is_no_number_is_not_equal(other):
+    t = pynn.tensor([1.0, 2.0])
+    assert (t == other) is False and (t != other) is True
+    assert t in [other, t] and t not in [other]
+
+
+def test_numbers_are_compared_by_value():
+    t = pynn.tensor([1.0, 2.0])
+    for other in (2, 2.0, np.float32(2), [0, 2], (0, 2), np.array([0, 2]), pynn.tensor([0, 2]), memoryview(b"\0\2")):
+        assert (t == other).tolist() == [False, True] and (t != other).tolist() == [True, False]
+
+
 def test_views_share_memory():
     t = pynn.tensor(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
     for view in (t[0], t[:, 1:], t[..., ::-1], t[None], t.T, t.permute(2, 0, 1), t.reshape(6, 4), t.expand(5, 2, 3, 4)):
