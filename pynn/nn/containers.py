@@ -80,12 +80,7 @@ def _commute(layer: Module, following: Module) -> bool:
     if type(layer) is not ReLU or not isinstance(following, MaxPool1d | MaxPool2d):
         return False
     plain = type(following) in (MaxPool1d, MaxPool2d) and not following.return_indices
-    return plain and not (_is_replaced(layer) or _is_replaced(following))
-
-
-def _is_replaced(layer: Module) -> bool:
-    """Whether a user put another forward in the place of the class's: that has to be called, as it is."""
-    return "forward" in layer.__dict__
+    return plain and not ("forward" in layer.__dict__ or "forward" in following.__dict__)
 
 
 class Sequential(_Ordered):
@@ -110,7 +105,7 @@ class Sequential(_Ordered):
         of them) and replayed: the same kernels and bits without the Python between them.
         """
         super().freeze()
-        if all(type(m).__module__.startswith(f"{__package__}.") and not _is_replaced(m) for m in self.modules()):
+        if all(type(m).__module__.startswith(f"{__package__}.") and "forward" not in vars(m) for m in self.modules()):
             self._replay = Replay()
             self._replay.watch(self)
         return self
@@ -135,7 +130,7 @@ class Sequential(_Ordered):
                 and isinstance(following, Activation)
                 and type(following) in _FUSED
                 and not (i < len(layers) and _commute(following, layers[i]))
-                and not (_is_replaced(layer) or _is_replaced(following))
+                and not ("forward" in layer.__dict__ or "forward" in following.__dict__)  # a user's own
             ):
                 input = layer(input, activation=following.kind)
             else:
