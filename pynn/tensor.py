@@ -533,8 +533,8 @@ def _wrap(values: np.ndarray) -> Any:
     try:
         return _core.wrap(values)
     except TypeError:
-        expected = "float32, float64, int64, int32, uint8 or bool"
-        raise TypeError(f"expected an array of {expected}, got {values.dtype}") from None
+        names = "float32, float64, int64, int32, uint8 or bool"
+        raise TypeError(f"expected {names} in the machine's byte order, got dtype {values.dtype}") from None
 
 
 def _checked_requires_grad(t: Tensor) -> bool:

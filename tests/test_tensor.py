@@ -271,7 +271,7 @@ def test_setitem_takes_numbers_in_the_tensors_dtype():
 @pytest.mark.parametrize("dtype", ["int16", "float16", ">f4"])
 def test_other_dtypes_are_called_by_their_name(dtype):
     for call in (pynn.tensor, pynn.as_tensor):
-        with pytest.raises(TypeError, match=f"expected an array of float32, .* got {dtype}"):
+        with pytest.raises(TypeError, match=f"expected float32, .* got dtype {dtype}"):
             call(np.ones(2, dtype))
 
 
