@@ -18,6 +18,7 @@ except (ImportError, ValueError) as _error:
 from . import autograd, data, kernels, models, nn, ops, optim, random, train
 from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
+from .creation import empty, full, full_like, ones, ones_like, zeros, zeros_like
 from .ops import *  # noqa: F403 - every op is public under its own name
 from .random import get_rng_state, initial_seed, manual_seed, rand, randint, randn, randperm, set_rng_state
 from .runtime import (
@@ -34,20 +35,13 @@ from .tensor import (
     Tensor,
     as_tensor,
     bool_,
-    empty,
     float32,
     float64,
     from_dlpack,
-    full,
-    full_like,
     int32,
     int64,
-    ones,
-    ones_like,
     tensor,
     uint8,
-    zeros,
-    zeros_like,
 )
 
 if _TYPE_CHECKING:

@@ -8,7 +8,7 @@ that no reference cycle keeps memory alive.
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,9 @@ class set_grad_enabled:
         _core.set_grad_enabled(self._before.pop())
 
     def __call__(self, function: Callable) -> Callable:
+        if not callable(function):
+            raise TypeError(f"{type(self).__name__}: expected a function to decorate, got {type(function).__name__}")
+
         @functools.wraps(function)
         def wrapper(*args: Any, **kwargs: Any) -> Any:
             with set_grad_enabled(self._mode):
@@ -39,15 +42,21 @@ class set_grad_enabled:
         return wrapper
 
 
-class no_grad(set_grad_enabled):
+class _Mode(set_grad_enabled):
+    """What decorates with brackets and without."""
+
+    def __new__(cls, function: Callable | None = None) -> Any:
+        return super().__new__(cls) if function is None else cls()(function)
+
+
+class no_grad(_Mode):
     """Context manager and decorator under which nothing is recorded and leaves may be changed in place."""
 
     def __init__(self) -> None:
-        self._mode = False
-        self._before = []
+        super().__init__(False)
 
 
-class enable_grad(set_grad_enabled):
+class enable_grad(_Mode):
     """Context manager and decorator that records again inside a `no_grad` block."""
 
     def __init__(self) -> None:
@@ -62,7 +71,16 @@ class Context:
         self.needs_input_grad: tuple[bool, ...] = ()
 
     def save_for_backward(self, *tensors: Any) -> None:
-        """Keep tensors for the backward pass; a later in-place change to one of them is noticed there."""
+        """Keep tensors for the backward pass; a later in-place change to one of them is noticed there.
+
+        TypeError for what is neither a Tensor nor None: that may be kept in an attribute of `ctx`.
+        """
+        for t in tensors:
+            if not (t is None or isinstance(t, _tensor.Tensor)):
+                raise TypeError(
+                    f"save_for_backward: expected Tensors or None, got {type(t).__name__}; "
+                    "keep other values in attributes of ctx"
+                )
         self.saved_tensors = tensors
 
 
@@ -99,26 +117,39 @@ class Function:
             with no_grad():
                 grads = cls.backward(ctx, _tensor.Tensor._wrap(grad))
             ctx.saved_tensors = ()
-            grads = grads if isinstance(grads, tuple) else (grads,)
+            grads = grads if isinstance(grads, tuple | list) else (grads,)
             if len(grads) != len(inputs):
                 raise ValueError(
                     f"{cls.__name__}.backward: expected {len(inputs)} gradients, one per argument of forward, "
                     f"got {len(grads)}"
                 )
-            return [_checked_gradient(cls.__name__, g, t) for g, t in zip(grads, shapes, strict=True)]
+            return [_checked_gradient(cls.__name__, g, a) for g, a in zip(grads, kinds, strict=True)]
 
-        shapes = [None if t is None else t.shape for t in inputs]
+        kinds = [None if t is None else (t.shape, t.dtype) for t in inputs]
         return _core.record(cls.__name__, out._array, inputs, backward, saved)
 
 
-def _checked_gradient(name: str, grad: Any, shape: tuple | None) -> Any:
-    if grad is None or shape is None:
+def _checked_gradient(name: str, grad: Any, kind: tuple | None) -> Any:
+    if grad is None or kind is None:
         return None
+    shape, dtype = kind
     if not isinstance(grad, _tensor.Tensor):
         raise TypeError(f"{name}.backward: expected Tensors as gradients, got {type(grad).__name__}")
     if grad.shape != shape:
         raise ValueError(f"{name}.backward: expected a gradient of shape {shape}, got {grad.shape}")
+    if grad.dtype != dtype:
+        raise TypeError(f"{name}.backward: expected a gradient of dtype {dtype.name}, got {grad.dtype.name}")
     return grad._array
+
+
+def check_gradients(what: str, parameters: Iterable[Any]) -> None:
+    """TypeError where `.grad` was set to something else than a tensor."""
+    for p in parameters:
+        if not (p.grad is None or isinstance(p.grad, _tensor.Tensor)):
+            raise TypeError(
+                f"{what}: expected a Tensor or None as .grad of a parameter of shape {p.shape}, "
+                f"got {type(p.grad).__name__}"
+            ) from None
 
 
 def gradcheck(

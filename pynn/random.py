@@ -13,7 +13,8 @@ from typing import Any
 import numpy as np
 
 from . import _core
-from .tensor import Tensor, empty, float32, full, int64
+from .creation import empty, full
+from .tensor import Tensor, float32, int64
 
 _SEED = 67280421310721  # of a generator that nobody has seeded: every run is the same unless it asks for another
 

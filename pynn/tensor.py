@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import builtins
 import copy
-import operator
 from collections.abc import Iterator
 from typing import Any
 
@@ -20,6 +19,7 @@ uint8 = np.dtype("uint8")
 bool_ = np.dtype("bool")
 
 _FLOATS = (float32, float64)
+_KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}  # what is of a kind goes into what is of the same or a higher one
 
 
 class Tensor(_core.TensorBase):
@@ -91,6 +91,15 @@ class Tensor(_core.TensorBase):
         if copy is None:
             return np.asarray(self.numpy(), dtype=dtype)
         return np.array(self.numpy(), dtype=dtype, copy=copy)
+
+    def __array_function__(self, function: Any, types: Any, args: Any, kwargs: Any) -> Any:
+        """NumPy's functions read tensors as arrays and give arrays; RuntimeError where one requires grad."""
+        sizes_alone = function in (np.shape, np.ndim, np.size)
+
+        def read(t: Tensor) -> np.ndarray:
+            return (t.detach() if sizes_alone else t).numpy()
+
+        return function(*_mapped(read, args), **_mapped(read, kwargs))
 
     def __dlpack__(
         self, *, stream: Any = None, max_version: Any = None, dl_device: Any = None, copy: Any = None
@@ -219,8 +228,8 @@ class Tensor(_core.TensorBase):
         return ops.index(self, key)
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        self._check_in_place("item assignment")
-        _core.copy_(_core.index(self._array, key), as_tensor(value)._array)
+        self._check_in_place("item assignment", value)
+        _core.copy_(_core.index(self._array, key), self._values(value))
 
     def __iter__(self) -> Iterator[Tensor]:
         return (self[i] for i in range(len(self)))
@@ -265,10 +274,10 @@ class Tensor(_core.TensorBase):
         return ops.matmul(other, self)
 
     def __eq__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.eq(self, other)
+        return ops.eq(self, other) if _is_operand(other) else NotImplemented
 
     def __ne__(self, other: object) -> Tensor:  # type: ignore[override]
-        return ops.ne(self, other)
+        return ops.ne(self, other) if _is_operand(other) else NotImplemented
 
     def __lt__(self, other: Any) -> Tensor:
         return ops.lt(self, other)
@@ -335,25 +344,55 @@ class Tensor(_core.TensorBase):
     def log_softmax(self, dim: int) -> Tensor:
         return ops.log_softmax(self, dim)
 
-    def _check_in_place(self, what: str) -> None:
-        if self.requires_grad and _core.is_grad_enabled():
+    def _check_in_place(self, what: str, value: Any = None) -> None:
+        """RuntimeError where a gradient would be lost: what is written in place is not recorded."""
+        if not _core.is_recorded(self, value):
+            return
+        if self.requires_grad:
             raise RuntimeError(f"{what} of a tensor that requires grad is only allowed under pynn.no_grad()")
+        raise RuntimeError(
+            f"{what}: the value requires grad, and what is written in place is not recorded; "
+            "compute a new tensor, or write value.detach()"
+        )
+
+    def _values(self, data: Any) -> Any:
+        """What `copy_` writes: arrays may be of any dtype, numbers have to fit into this one."""
+        return as_tensor(data, None if isinstance(data, Tensor | np.ndarray) else self.dtype)._array
+
+    def _check_kind(self, what: str, dtype: np.dtype) -> None:
+        if _KINDS[dtype.kind] > _KINDS[self.dtype.kind]:
+            raise TypeError(f"{what}: the result is {dtype.name}, which does not go into {self.dtype.name} in place")
 
     def _in_place(self, what: str, kernel: Any, other: Any, **kwargs: Any) -> Tensor:
-        self._check_in_place(what)
-        value = as_tensor(other, dtype=self.dtype)
-        kernel(self._array, _core.expand(value._array, self.shape), **kwargs)
+        self._check_in_place(what, other)
+        if isinstance(other, np.generic):
+            other = other.item()
+        if not isinstance(other, int | builtins.float):  # the kernel itself asks whether a number fits
+            self._check_kind(what, as_tensor(other).dtype)
+            other = _core.expand(as_tensor(other, dtype=self.dtype)._array, self.shape)
+        kernel(self._array, other, **kwargs)
         return self
+
+    def _augmented(self, what: str, op: Any, in_place: Any, other: Any) -> Tensor:
+        """`self op= other`: in place, or as a new tensor where there is a gradient that has to find its way."""
+        is_leaf = self.requires_grad and self._node is None
+        if is_leaf or not _core.is_recorded(self, other):
+            return in_place(self, other)
+        out = op(self, other)
+        self._check_kind(what, out.dtype)
+        if out.shape != self.shape:
+            raise ValueError(f"{what}: expected a result of shape {self.shape}, got {out.shape}")
+        return ops.cast(out, self.dtype)
 
     def copy_(self, source: Any) -> Tensor:
         """Overwrite the values in place; `source` may have any dtype and broadcasts."""
-        self._check_in_place("copy_")
-        _core.copy_(self._array, as_tensor(source)._array)
+        self._check_in_place("copy_", source)
+        _core.copy_(self._array, self._values(source))
         return self
 
     def fill_(self, value: Any) -> Tensor:
         """Overwrite every element with `value`, in place."""
-        self._check_in_place("fill_")
+        self._check_in_place("fill_", value)
         _core.fill_(self._array, value)
         return self
 
@@ -362,7 +401,11 @@ class Tensor(_core.TensorBase):
         return self.fill_(0)
 
     def add_(self, other: Any, alpha: Any = 1) -> Tensor:
-        """self + alpha * other in place; `other` broadcasts and is converted to this dtype."""
+        """self + alpha * other in place; `other` broadcasts and is converted to this dtype.
+
+        TypeError where the result is of a higher kind (bool, integer, float), ValueError for a number that does not
+        fit, RuntimeError where either requires grad: what is in place is not recorded.
+        """
         return self._in_place("add_", _core.add_, other, alpha=alpha)
 
     def sub_(self, other: Any, alpha: Any = 1) -> Tensor:
@@ -377,10 +420,17 @@ class Tensor(_core.TensorBase):
         """self / other in place, as `add_`."""
         return self._in_place("div_", _core.div_, other)
 
-    __iadd__ = add_
-    __isub__ = sub_
-    __imul__ = mul_
-    __itruediv__ = div_
+    def __iadd__(self, other: Any) -> Tensor:
+        return self._augmented("+=", ops.add, Tensor.add_, other)
+
+    def __isub__(self, other: Any) -> Tensor:
+        return self._augmented("-=", ops.sub, Tensor.sub_, other)
+
+    def __imul__(self, other: Any) -> Tensor:
+        return self._augmented("*=", ops.mul, Tensor.mul_, other)
+
+    def __itruediv__(self, other: Any) -> Tensor:
+        return self._augmented("/=", ops.div, Tensor.div_, other)
 
     def __float__(self) -> builtins.float:
         return builtins.float(self.item())
@@ -392,8 +442,10 @@ class Tensor(_core.TensorBase):
         return bool(self.item())
 
     def __index__(self) -> int:
-        if self.dtype.kind not in "iu" or self.numel() != 1:
-            raise TypeError(f"expected an integer tensor of one element as index, got {self.dtype.name} {self.shape}")
+        if self.dtype.kind not in "iu" or self.ndim:
+            raise TypeError(
+                f"expected an integer tensor without dimensions as index, got {self.dtype.name} {self.shape}"
+            )
         return int(self.item())
 
     def __format__(self, spec: str) -> str:
@@ -435,7 +487,8 @@ class Tensor(_core.TensorBase):
 def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
     """A new tensor with a copy of `data` (numbers, nested lists, an ndarray, a tensor).
 
-    Python floats give float32, integers int64, as in PyTorch; arrays keep their dtype.
+    Python floats give float32, integers int64, as in PyTorch; arrays keep their dtype. ValueError for a number that
+    does not fit into an integer `dtype`; an array is converted as by `to`.
     """
     if isinstance(data, Tensor):
         array = data._array
@@ -445,10 +498,43 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
             raise TypeError(f"tensor: expected numbers of one shape, got {type(data).__name__} ({values.dtype.name})")
         if dtype is None and values.dtype == float64 and not isinstance(data, np.ndarray | np.generic):
             dtype = float32
-        array = _core.wrap(values)
+        if dtype is not None and not isinstance(data, np.ndarray):
+            _check_range(values, np.dtype(dtype))
+        array = _wrap(values)
     converted = array if dtype is None else _core.cast(array, dtype)
     out = Tensor._wrap(_core.copy(array, keep_order=False) if converted is array else converted)
     return out.requires_grad_() if requires_grad else out
+
+
+def _is_operand(other: object) -> bool:
+    """Whether `==` compares values: what cannot become a tensor of numbers (None, text) is only not the same."""
+    return isinstance(other, Tensor | np.ndarray | int | float) or np.asarray(other).dtype.kind in "biuf"
+
+
+def _mapped(function: Any, value: Any) -> Any:
+    """`function` of the tensors in arguments, nested as they come."""
+    if isinstance(value, Tensor):
+        return function(value)
+    if isinstance(value, dict):
+        return {key: _mapped(function, item) for key, item in value.items()}
+    return type(value)([_mapped(function, item) for item in value]) if type(value) in (tuple, list) else value
+
+
+def _check_range(values: np.ndarray, dtype: np.dtype) -> None:
+    if dtype.kind not in "iu" or not values.size:
+        return
+    limits = np.iinfo(dtype)
+    for number in (values.min().item(), values.max().item()):
+        if not limits.min - 1 < number < limits.max + 1:  # NaN neither
+            raise ValueError(f"tensor: {number} does not fit into {dtype.name}")
+
+
+def _wrap(values: np.ndarray) -> Any:
+    try:
+        return _core.wrap(values)
+    except TypeError:
+        names = "float32, float64, int64, int32, uint8 or bool"
+        raise TypeError(f"expected {names} in the machine's byte order, got dtype {values.dtype}") from None
 
 
 def _checked_requires_grad(t: Tensor) -> bool:
@@ -462,9 +548,9 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
     if isinstance(data, Tensor):
         if dtype is None or data.dtype == dtype:
             return data
-        return Tensor._wrap(_core.cast(data._array, dtype))
+        return ops.cast(data, dtype)
     if isinstance(data, np.ndarray):
-        out = Tensor._wrap(_core.wrap(data))
+        out = Tensor._wrap(_wrap(data))
         return out if dtype is None or out.dtype == dtype else Tensor._wrap(_core.cast(out._array, dtype))
     return tensor(data, dtype)
 
@@ -483,53 +569,6 @@ def _rebuild(cls: type[Tensor], values: np.ndarray, requires_grad: bool, grad: T
     t.grad = grad
     t.requires_grad = requires_grad
     return t
-
-
-def _shape(size: tuple) -> tuple[int, ...]:
-    sizes = size[0] if len(size) == 1 and isinstance(size[0], tuple | list) else size
-    try:
-        return tuple([operator.index(n) for n in sizes])
-    except TypeError:
-        raise TypeError(f"expected whole numbers as sizes, got {tuple(sizes)}") from None
-
-
-def full(size: tuple[int, ...], fill_value: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
-    """A tensor of one value; the dtype is that of the value (float32 for Python floats) unless given."""
-    if dtype is None:
-        dtype = bool_ if isinstance(fill_value, bool) else int64 if isinstance(fill_value, int) else float32
-    out = Tensor._wrap(_core.full(_shape((size,)), fill_value, dtype))
-    return out.requires_grad_() if requires_grad else out
-
-
-def zeros(*size: Any, dtype: Any = float32, requires_grad: bool = False) -> Tensor:
-    """Zeros of the given sizes."""
-    return full(_shape(size), 0, dtype, requires_grad)
-
-
-def ones(*size: Any, dtype: Any = float32, requires_grad: bool = False) -> Tensor:
-    """Ones of the given sizes."""
-    return full(_shape(size), 1, dtype, requires_grad)
-
-
-def empty(*size: Any, dtype: Any = float32, requires_grad: bool = False) -> Tensor:
-    """Uninitialised memory of the given sizes."""
-    out = Tensor._wrap(_core.empty(_shape(size), dtype))
-    return out.requires_grad_() if requires_grad else out
-
-
-def full_like(input: Any, fill_value: Any) -> Tensor:
-    """One value in the shape, dtype and memory order of `input`."""
-    return Tensor._wrap(_core.full_like(as_tensor(input)._array, fill_value))
-
-
-def zeros_like(input: Any) -> Tensor:
-    """Zeros in the shape, dtype and memory order of `input`."""
-    return full_like(input, 0)
-
-
-def ones_like(input: Any) -> Tensor:
-    """Ones in the shape, dtype and memory order of `input`."""
-    return full_like(input, 1)
 
 
 _core.use_tensor_class(Tensor, as_tensor)

@@ -80,6 +80,12 @@ def test_in_place_on_a_leaf_needs_no_grad():
     assert x.item() == 2
 
 
+def test_another_dtype_keeps_the_gradient():
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    pynn.as_tensor(x, dtype=pynn.float64).sum().backward()
+    assert x.grad.dtype == pynn.float32 and x.grad.tolist() == [1, 1]
+
+
 def test_no_grad_records_nothing_and_restores():
     x = pynn.tensor([1.0], requires_grad=True)
     with pynn.no_grad():
@@ -165,6 +171,8 @@ def test_version_counts_in_place_writes():
         (lambda g: 3.0, TypeError, "Bad.backward: expected Tensors as gradients, got float"),
         (lambda g: g.sum(), ValueError, r"Bad.backward: expected a gradient of shape \(2,\), got \(\)"),
         (lambda g: (g, g), ValueError, "Bad.backward: expected 1 gradients"),
+        (lambda g: [g, g], ValueError, "Bad.backward: expected 1 gradients, one per argument of forward, got 2"),
+        (lambda g: g.double(), TypeError, "Bad.backward: expected a gradient of dtype float32, got float64"),
     ],
 )
 def test_a_function_with_a_wrong_backward(gradient, error, message):
@@ -180,6 +188,73 @@ def test_a_function_with_a_wrong_backward(gradient, error, message):
     x = pynn.tensor([1.0, 2.0], requires_grad=True)
     with pytest.raises(error, match=message):
         Bad.apply(x).sum().backward()
+
+
+def test_a_function_gives_its_gradients_as_a_list():
+    class Product(pynn.autograd.Function):
+        @staticmethod
+        def forward(ctx, x, y):
+            ctx.save_for_backward(x, None, y)
+            return x * y
+
+        @staticmethod
+        def backward(ctx, grad_output):
+            x, _, y = ctx.saved_tensors
+            return [grad_output * y, grad_output * x]
+
+    x, y = pynn.tensor([2.0], requires_grad=True), pynn.tensor([3.0], requires_grad=True)
+    Product.apply(x, y).backward()
+    assert (x.grad.item(), y.grad.item()) == (3, 2)
+
+
+def test_only_tensors_are_saved_for_backward():
+    class Saving(Cube):
+        @staticmethod
+        def forward(ctx, x):
+            ctx.save_for_backward(x, 3)
+            return x
+
+    with pytest.raises(TypeError, match="save_for_backward: expected Tensors or None, got int; keep other values"):
+        Saving.apply(pynn.tensor([1.0], requires_grad=True))
+
+
+@pytest.mark.parametrize("gradient", [np.ones(2, np.float32), 3.0])
+def test_a_gradient_that_is_no_tensor_is_named(gradient):
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    x.grad = gradient
+    kind = type(gradient).__name__
+    for name, call in {
+        "SGD": pynn.optim.SGD([x], lr=0.1).step,
+        "Adam": pynn.optim.Adam([x]).step,
+        "clip_grad_norm_": lambda: pynn.nn.utils.clip_grad_norm_([x], 1),
+        "clip_grad_value_": lambda: pynn.nn.utils.clip_grad_value_(x, 1),
+    }.items():
+        with pytest.raises(TypeError, match=rf"{name}: expected a Tensor or None as \.grad .* \(2,\), got {kind}"):
+            call()
+    assert x.tolist() == [1, 2]
+
+
+def test_modes_decorate_with_brackets_and_without():
+    @pynn.no_grad
+    def plain(x, *, factor):
+        "What it says."
+        return x * factor
+
+    @pynn.no_grad()
+    def with_brackets(x):
+        inner = pynn.enable_grad(lambda: x * 2)
+        return x * 2, inner()
+
+    x = pynn.tensor([1.0], requires_grad=True)
+    assert not plain(x, factor=3).requires_grad and plain(x, factor=3).item() == 3
+    assert plain.__name__ == "plain" and plain.__doc__ == "What it says."
+    assert [t.requires_grad for t in with_brackets(x)] == [False, True]
+    with pynn.no_grad() as nothing:
+        assert nothing is None and not (x * 2).requires_grad
+    assert (x * 2).requires_grad
+    for mode in (pynn.no_grad, pynn.enable_grad, pynn.set_grad_enabled(False)):
+        with pytest.raises(TypeError, match="expected a function to decorate, got bool"):
+            mode(True)
 
 
 def test_a_cycle_through_a_closure_is_collected():

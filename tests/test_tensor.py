@@ -74,6 +74,50 @@ def test_ndarray_times_tensor_is_a_tensor():
         assert out.requires_grad
 
 
+@pytest.mark.parametrize(
+    "call",
+    [
+        lambda t: np.sum(t),
+        lambda t: np.sum(t, axis=1, keepdims=True),
+        lambda t: np.mean(t, axis=0),
+        lambda t: np.max(t),
+        lambda t: np.prod(t, axis=-1),
+        lambda t: np.argmin(t, axis=1),
+        lambda t: np.squeeze(t),
+        lambda t: np.concatenate([t, t], axis=1),
+        lambda t: np.where(t > 1, t, 0),
+        lambda t: np.einsum("ij,kj->ik", t, t),
+        lambda t: np.zeros_like(a=t),
+    ],
+)
+def test_functions_of_numpy_give_arrays(call):
+    values = np.random.default_rng(0).standard_normal((3, 4)).astype(np.float32)
+    result, expected = call(pynn.tensor(values)), call(values)
+    assert type(result) is type(expected)
+    np.testing.assert_array_equal(result, expected)
+
+
+def test_functions_of_numpy_drop_no_gradient():
+    t = pynn.ones(2, 3, requires_grad=True)
+    for call in (np.sum, np.mean, lambda t: np.concatenate([t, t])):
+        with pytest.raises(RuntimeError, match="detach"):
+            call(t)
+    assert (np.shape(t), np.ndim(t), np.size(t), np.size(t, axis=1)) == ((2, 3), 2, 6, 3)
+
+
+@pytest.mark.parametrize("other", [None, "a", b"a", {}, object(), 1j])
+def test_what_is_no_number_is_not_equal(other):
+    t = pynn.tensor([1.0, 2.0])
+    assert (t == other) is False and (t != other) is True
+    assert t in [other, t] and t not in [other]
+
+
+def test_numbers_are_compared_by_value():
+    t = pynn.tensor([1.0, 2.0])
+    for other in (2, 2.0, np.float32(2), [0, 2], (0, 2), np.array([0, 2]), pynn.tensor([0, 2]), memoryview(b"\0\2")):
+        assert (t == other).tolist() == [False, True] and (t != other).tolist() == [True, False]
+
+
 def test_views_share_memory():
     t = pynn.tensor(np.arange(24, dtype=np.float32).reshape(2, 3, 4))
     for view in (t[0], t[:, 1:], t[..., ::-1], t[None], t.T, t.permute(2, 0, 1), t.reshape(6, 4), t.expand(5, 2, 3, 4)):
@@ -150,9 +194,44 @@ def test_integers_are_an_index():
     three = pynn.tensor(3)
     assert [5, 6, 7, 8][three] == 8
     assert pynn.tensor([5, 6, 7, 8])[three].item() == 8
-    for bad in (pynn.tensor(1.0), pynn.tensor(True), pynn.tensor([1, 2])):
+    for bad in (pynn.tensor(1.0), pynn.tensor(True), pynn.tensor([1, 2]), pynn.tensor([1])):
         with pytest.raises(TypeError, match="index"):
             [5, 6][bad]
+
+
+@pytest.mark.parametrize("numbers", [[2, 0, -1], [1]])
+@pytest.mark.parametrize("kind", [list, np.array, pynn.tensor, lambda n: pynn.tensor(n, dtype=pynn.int32)])
+def test_a_vector_of_integers_names_rows(numbers, kind):
+    values = np.arange(12, dtype=np.float32).reshape(3, 4)
+    rows = pynn.tensor(values)[kind(numbers)]
+    np.testing.assert_array_equal(rows.numpy(), values[numbers])
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        pynn.tensor([True, False]),
+        np.array([True, False]),
+        pynn.ones(2),
+        [[0], [1]],
+        (0, pynn.tensor([1])),
+        (pynn.tensor([1]), slice(None)),
+    ],
+)
+def test_other_arrays_are_no_index(key):
+    t = pynn.zeros(2, 3)
+    with pytest.raises(TypeError, match="integer"):
+        t[key]
+    with pytest.raises(TypeError, match=r"ind(ex|ices)"):
+        t[key] = 1
+    with pytest.raises(TypeError, match="index"):
+        t[pynn.tensor([1])] = 1
+    assert t.tolist() == [[0] * 3] * 2
+
+
+def test_rows_have_no_gradient():
+    with pytest.raises(RuntimeError, match="gather_rows: the input requires grad"):
+        pynn.ones(3, 2, requires_grad=True)[pynn.tensor([1])]
 
 
 @pytest.mark.parametrize("sizes", [(2.5,), ("a",), (2, None), ((1.0, 2),)])
@@ -180,6 +259,20 @@ def test_setitem():
     t[:, 1] = [5, 6]
     t[0] = 1
     assert t.tolist() == [[1, 1, 1], [0, 6, 0]]
+
+
+def test_setitem_takes_numbers_in_the_tensors_dtype():
+    t = pynn.zeros(2, dtype=pynn.float64)
+    t[0] = 0.1
+    t[1:] = [0.2]
+    assert t.tolist() == [0.1, 0.2]
+
+
+@pytest.mark.parametrize("dtype", ["int16", "float16", ">f4"])
+def test_other_dtypes_are_called_by_their_name(dtype):
+    for call in (pynn.tensor, pynn.as_tensor):
+        with pytest.raises(TypeError, match=f"expected float32, .* got dtype {dtype}"):
+            call(np.ones(2, dtype))
 
 
 def test_data_is_a_detached_tensor():

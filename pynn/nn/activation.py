@@ -31,9 +31,15 @@ class Tanh(Activation):
 
 
 class ReLU(Activation):
-    """max(x, 0)."""
+    """max(x, 0). `inplace` is accepted, as PyTorch has it, and changes nothing."""
 
     kind = "relu"
+
+    def __init__(self, inplace: bool = False) -> None:
+        self.inplace = bool(inplace)
+
+    def extra_repr(self) -> str:
+        return "inplace=True" if self.inplace else ""
 
 
 class Softmax(Module):

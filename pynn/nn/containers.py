@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
@@ -27,7 +28,7 @@ def _checked(module: Any, owner: str) -> Module:
 
 
 class _Ordered(Module):
-    """Submodules under the names "0", "1", … (or given ones), in order."""
+    """Submodules under the names "0", "1", … (or given ones), in order; a list of them."""
 
     def _layers(self) -> list[Module]:
         return [value for value in vars(self).values() if isinstance(value, Module)]
@@ -36,6 +37,35 @@ class _Ordered(Module):
         """Add a module at the end, under the first free number from the length on; returns this container."""
         name = next(str(i) for i in itertools.count(len(self)) if not hasattr(self, str(i)))
         setattr(self, name, _checked(module, type(self).__name__))
+        return self
+
+    def extend(self, modules: Iterable[Module]) -> Any:
+        """Add several modules at the end; returns this container."""
+        for module in list(modules):
+            self.append(module)
+        return self
+
+    def insert(self, index: int, module: Module) -> Any:
+        """Add a module before another one, with the numbers in names counted again; returns this container."""
+        named = list(self.named_children())
+        named.insert(operator.index(index), ("0", _checked(module, type(self).__name__)))
+        return self._rename(named)
+
+    def __setitem__(self, index: int, module: Module) -> None:
+        name, _ = list(self.named_children())[operator.index(index)]
+        setattr(self, name, _checked(module, type(self).__name__))
+
+    def __delitem__(self, index: int | slice) -> None:
+        named = list(self.named_children())
+        del named[index]
+        self._rename(named)
+
+    def _rename(self, named: list[tuple[str, Module]]) -> Any:
+        """Hold these instead, names that are numbers replaced by their place."""
+        for name, _ in list(self.named_children()):
+            delattr(self, name)
+        for i, (name, module) in enumerate(named):
+            setattr(self, str(i) if name.isdigit() else name, module)
         return self
 
     def __len__(self) -> int:
@@ -49,7 +79,8 @@ def _commute(layer: Module, following: Module) -> bool:
     """Whether the two may be called in the other order: ReLU keeps the order of numbers, so the largest stays it."""
     if type(layer) is not ReLU or not isinstance(following, MaxPool1d | MaxPool2d):
         return False
-    return type(following) in (MaxPool1d, MaxPool2d) and not following.return_indices
+    plain = type(following) in (MaxPool1d, MaxPool2d) and not following.return_indices
+    return plain and not ("forward" in layer.__dict__ or "forward" in following.__dict__)
 
 
 class Sequential(_Ordered):
@@ -57,7 +88,8 @@ class Sequential(_Ordered):
 
     `Sequential(a, b)` names them "0", "1"; `Sequential({"first": a, "second": b})` uses the given names. A Linear
     or convolution layer followed by Sigmoid, Tanh or ReLU runs as one kernel; a ReLU before max pooling runs after it,
-    where there is less to do. Both have the bits of the modules one by one.
+    where there is less to do. Both have the bits of the modules one by one. A layer whose instance has a
+    `forward` of its own is called by itself.
     """
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
@@ -66,16 +98,14 @@ class Sequential(_Ordered):
         else:
             named = {str(i): m for i, m in enumerate(modules)}
         for name, module in named.items():
-            if hasattr(type(self), name) or name == "_buffers" or "." in name or not name:
-                raise ValueError(f"Sequential: '{name}' cannot name a module")
-            setattr(self, name, _checked(module, "Sequential"))
+            setattr(self, self._checked_name(name, Module), _checked(module, "Sequential"))
 
     def freeze(self) -> Sequential:
         """As for every module. Where all layers are pynn's, a forward pass is recorded for each shape of input (up to 8
         of them) and replayed: the same kernels and bits without the Python between them.
         """
         super().freeze()
-        if all(type(m).__module__.startswith(f"{__package__}.") for m in self.modules()):
+        if all(type(m).__module__.startswith(f"{__package__}.") and "forward" not in vars(m) for m in self.modules()):
             self._replay = Replay()
             self._replay.watch(self)
         return self
@@ -100,6 +130,7 @@ class Sequential(_Ordered):
                 and isinstance(following, Activation)
                 and type(following) in _FUSED
                 and not (i < len(layers) and _commute(following, layers[i]))
+                and not ("forward" in layer.__dict__ or "forward" in following.__dict__)  # a user's own
             ):
                 input = layer(input, activation=following.kind)
             else:
@@ -123,12 +154,6 @@ class ModuleList(_Ordered):
     def __init__(self, modules: Iterable[Module] = ()) -> None:
         for module in modules:
             self.append(module)
-
-    def extend(self, modules: Iterable[Module]) -> ModuleList:
-        """Add several modules at the end."""
-        for module in modules:
-            self.append(module)
-        return self
 
     @overload
     def __getitem__(self, index: int) -> Module: ...

@@ -49,6 +49,11 @@ class Module:
             raise
 
     def __setattr__(self, name: str, value: Any) -> None:
+        if not (value is None or isinstance(value, Parameter)) and isinstance(vars(self).get(name), Parameter):
+            raise TypeError(
+                f"{type(self).__name__}: expected a Parameter or None as {name}, got {type(value).__name__}; "
+                f"values are replaced by {name}.data = … or, under pynn.no_grad(), {name}.copy_(…)"
+            )
         changes.epoch += 1
         object.__setattr__(self, name, value)
 
@@ -60,6 +65,28 @@ class Module:
         """Add a tensor that is part of the state but no parameter; in `state_dict()` unless `persistent=False`."""
         self.__dict__.setdefault("_buffers", {})[name] = persistent
         setattr(self, name, tensor)
+
+    def register_parameter(self, name: str, parameter: Parameter | None) -> None:
+        """Set a parameter by its name, as an assignment does. TypeError for what is neither a Parameter nor None."""
+        if not (parameter is None or isinstance(parameter, Parameter)):
+            raise TypeError(
+                f"register_parameter: expected a Parameter or None as {name}, got {type(parameter).__name__}"
+            )
+        setattr(self, self._checked_name(name, Parameter), parameter)
+
+    def add_module(self, name: str, module: Module | None) -> None:
+        """Set a submodule by its name, as an assignment does. TypeError for what is neither a Module nor None."""
+        if not (module is None or isinstance(module, Module)):
+            raise TypeError(f"add_module: expected a Module or None as {name}, got {type(module).__name__}")
+        setattr(self, self._checked_name(name, Module), module)
+
+    def _checked_name(self, name: str, kind: type) -> str:
+        """ValueError for a name that is no part of a dotted name, or that something else has already."""
+        held = vars(self).get(name)
+        taken = hasattr(type(self), name) or name == "_buffers" or not (held is None or isinstance(held, kind))
+        if taken or not name or "." in name:
+            raise ValueError(f"{type(self).__name__}: '{name}' cannot name a {kind.__name__.lower()}")
+        return name
 
     def named_children(self) -> Iterator[tuple[str, Module]]:
         """(attribute, module) of the direct submodules."""
@@ -105,6 +132,10 @@ class Module:
             for name in vars(module).get("_buffers", ()):
                 if getattr(module, name) is not None:
                     yield f"{module_name}.{name}" if module_name else name, getattr(module, name)
+
+    def buffers(self) -> Iterator[Tensor]:
+        """The buffers."""
+        return (buffer for _, buffer in self.named_buffers())
 
     def _state(self) -> Iterator[tuple[str, Tensor]]:
         """Everything of the state dict under PyTorch's keys; a shared parameter appears under each of its names."""

@@ -6,7 +6,8 @@ from collections.abc import Sequence
 from typing import Any, NamedTuple
 
 from ..autograd import no_grad
-from ..tensor import Tensor, float32, zeros
+from ..creation import zeros
+from ..tensor import Tensor, float32
 from .module import Module, mode
 from .observe import observed
 

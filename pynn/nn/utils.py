@@ -8,6 +8,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from .. import _core
+from ..autograd import check_gradients
 from ..tensor import Tensor, float32
 
 
@@ -28,7 +29,7 @@ def clip_grad_norm_(
         raise ValueError(f"clip_grad_norm_: expected norm_type > 0, got {norm_type}")
     if not max_norm >= 0:
         raise ValueError(f"clip_grad_norm_: expected max_norm >= 0, got {max_norm}")
-    gradients = _gradients(parameters)
+    gradients = _gradients("clip_grad_norm_", parameters)
     if not gradients:
         return Tensor._wrap(_core.full((), 0, float32))
     together = _core.maximum if norm_type == math.inf else _core.add
@@ -53,12 +54,13 @@ def clip_grad_value_(parameters: Tensor | Iterable[Tensor], clip_value: float) -
     bound = float(clip_value)
     if not bound >= 0:
         raise ValueError(f"clip_grad_value_: expected clip_value >= 0, got {clip_value}")
-    for gradient in _gradients(parameters):
+    for gradient in _gradients("clip_grad_value_", parameters):
         _core.copy_(gradient, _core.maximum(_core.minimum(gradient, bound), -bound))
 
 
-def _gradients(parameters: Tensor | Iterable[Tensor]) -> list[Any]:
-    chosen = [parameters] if isinstance(parameters, Tensor) else parameters
+def _gradients(what: str, parameters: Tensor | Iterable[Tensor]) -> list[Any]:
+    chosen = [parameters] if isinstance(parameters, Tensor) else list(parameters)
+    check_gradients(what, chosen)
     return [p.grad._array for p in chosen if p.grad is not None]
 
 

@@ -25,8 +25,11 @@ def tanh(input: Any) -> Tensor:
     return _activation(input, "tanh")
 
 
-def relu(input: Any) -> Tensor:
-    """max(x, 0), element by element; NaN stays NaN. The gradient at 0 is 0. (Nair and Hinton 2010.)"""
+def relu(input: Any, inplace: bool = False) -> Tensor:
+    """max(x, 0), element by element; NaN stays NaN. The gradient at 0 is 0. (Nair and Hinton 2010.)
+
+    With `inplace`, which PyTorch has, the result is a new tensor as well.
+    """
     return _activation(input, "relu")
 
 

@@ -5,9 +5,11 @@ from __future__ import annotations
 from operator import index
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from .._core import Array
-from ..tensor import Tensor, as_tensor
+from ..tensor import Tensor, as_tensor, float32
 from .views import squeeze, unsqueeze
 
 Pair = tuple[int, int]
@@ -92,9 +94,11 @@ def conv_transpose1d(
 def convolve(input: Any, kernel: Any, mode: str = "full") -> Tensor:
     """The true convolution (flipped kernel) of two arrays of one or two axes, every axis of the kernel the shorter one.
 
-    `mode`: "full" (M + K - 1), "same" (M, centred) or "valid" (M - K + 1). ValueError for anything else.
+    `mode`: "full" (M + K - 1), "same" (M, centred) or "valid" (M - K + 1). ValueError for anything else. Numbers, lists
+    and integers take the dtype of the other array, float32 where that is no float either.
     """
-    x, w = as_tensor(input), as_tensor(kernel)
+    dtype = next((a.dtype for a in (input, kernel) if _is_float_array(a)), float32)
+    x, w = [as_tensor(a, None if _is_float_array(a) else dtype) for a in (input, kernel)]
     if x.ndim != w.ndim or x.ndim not in (1, 2) or any(k < 1 or k > m for k, m in zip(w.shape, x.shape, strict=False)):
         raise ValueError(f"convolve: expected 1 or 2 axes, the kernel not larger, got shapes {x.shape} and {w.shape}")
     if mode not in ("full", "same", "valid"):
@@ -106,6 +110,10 @@ def convolve(input: Any, kernel: Any, mode: str = "full") -> Tensor:
     x4 = unsqueeze(unsqueeze(x if x.ndim == 2 else unsqueeze(x, 0), 0), 0)
     y = squeeze(squeeze(conv2d(x4, flipped, padding=sides), 0), 0)
     return y if x.ndim == 2 else squeeze(y, 0)
+
+
+def _is_float_array(a: Any) -> bool:
+    return isinstance(a, Tensor | np.ndarray) and a.dtype.kind == "f"
 
 
 def _core_flip(w: Tensor) -> Tensor:

@@ -7,8 +7,11 @@ import operator
 from collections.abc import Sequence
 from typing import Any
 
+import numpy as np
+
 from .. import _core
 from ..tensor import Tensor, as_tensor
+from .gather import gather_rows
 
 
 def _dims(args: tuple) -> tuple[int, ...]:
@@ -95,9 +98,17 @@ def expand(input: Any, *shape: int | Sequence[int]) -> Tensor:
 
 
 def index(input: Any, key: Any) -> Tensor:
-    """Basic indexing, a view: integers, slices, None and `...`."""
+    """Basic indexing, a view: integers, slices, None and `...`; or the rows that a vector of integers names, a copy.
+
+    Such rows have no gradient (see `gather_rows`). TypeError for masks and for vectors among several indices.
+    """
     x = as_tensor(input)
-    y = _core.index(x._array, key)
+    try:
+        y = _core.index(x._array, key)
+    except TypeError:  # asked last: most keys are basic, and an op is called often
+        if not isinstance(key, Tensor | np.ndarray | list):
+            raise
+        return _rows(x, as_tensor(key))
     like = x._array
 
     def backward(grad: Any) -> tuple:
@@ -106,6 +117,15 @@ def index(input: Any, key: Any) -> Tensor:
         return (whole,)
 
     return _core.record("index", y, (x,), backward)
+
+
+def _rows(x: Tensor, numbers: Tensor) -> Tensor:
+    if numbers.dtype.kind != "i" or numbers.ndim != 1:
+        raise TypeError(
+            "index: expected integers, slices, None, ... or one vector of integers, "
+            f"got an array of {numbers.dtype.name} and shape {numbers.shape}"
+        ) from None
+    return gather_rows(x, numbers.long())
 
 
 def clone(input: Any) -> Tensor:

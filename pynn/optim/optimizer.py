@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from .. import _core
-from ..autograd import enable_grad
+from ..autograd import check_gradients, enable_grad
 from ..tensor import Tensor, float64
 
 
@@ -71,7 +71,11 @@ class Optimizer:
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
             if parameters:
-                self._update(group, parameters)
+                try:
+                    self._update(group, parameters)
+                except AttributeError:  # asked afterwards: a step has no time for it
+                    check_gradients(type(self).__name__, parameters)
+                    raise
         return loss
 
     def _update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:

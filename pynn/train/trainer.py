@@ -13,9 +13,10 @@ import numpy as np
 
 from .. import nn, random
 from ..autograd import no_grad
+from ..creation import full_like
 from ..data import Loader
 from ..nn.module import mode
-from ..tensor import Tensor, full_like
+from ..tensor import Tensor
 from .callbacks import Callback, as_callbacks, is_count, is_number
 from .checkpoint import Run, restore, state_of
 from .checks import check_finite, check_labels, is_class_index

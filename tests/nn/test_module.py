@@ -149,6 +149,40 @@ def test_wrong_modules_are_refused():
         nn.Linear(-1, 3)
 
 
+@pytest.mark.parametrize("value", [pynn.ones(3, 4), np.ones((3, 4), np.float32), 1.0])
+def test_a_parameter_is_not_lost_by_an_assignment(value):
+    layer = nn.Linear(4, 3)
+    before = layer.weight
+    with pytest.raises(TypeError, match=r"Linear: expected a Parameter or None as weight, got .* weight\.data = "):
+        layer.weight = value
+    assert layer.weight is before
+    layer.weight = nn.Parameter(pynn.ones(3, 4))
+    layer.bias = None
+    assert list(layer.state_dict()) == ["weight"]
+    layer.bias = pynn.ones(3)  # no parameter was there
+
+
+def test_parameters_and_modules_under_given_names():
+    model = nn.Module()
+    model.register_parameter("scale", nn.Parameter(pynn.ones(2)))
+    model.register_parameter("bias", None)
+    model.add_module("head", nn.Linear(2, 1))
+    model.add_module("head", nn.Identity())
+    model.register_buffer("mean", pynn.zeros(2))
+    model.register_buffer("none", None)
+    assert list(model.state_dict()) == ["scale", "mean"] and list(model.buffers()) == [model.mean]
+    assert [name for name, _ in model.named_modules()] == ["", "head"] and model.bias is None
+    for name in ("", "a.b", "forward", "training", "_buffers", "head"):
+        with pytest.raises(ValueError, match=f"Module: '{name}' cannot name a parameter"):
+            model.register_parameter(name, nn.Parameter(pynn.ones(2)))
+    with pytest.raises(ValueError, match="'scale' cannot name a module"):
+        model.add_module("scale", nn.Identity())
+    with pytest.raises(TypeError, match="register_parameter: expected a Parameter or None as bias, got Tensor"):
+        model.register_parameter("bias", pynn.ones(2))
+    with pytest.raises(TypeError, match="add_module: expected a Module or None as act, got function"):
+        model.add_module("act", pynn.relu)
+
+
 def test_a_frozen_model_answers_alike_and_cannot_be_changed():
     model = nn.Sequential(nn.Conv2d(2, 4, 3), nn.ReLU(), nn.Flatten(), nn.Linear(16, 3), Tied())
     model[4].a = model[4].b = nn.Linear(3, 3)

@@ -44,3 +44,12 @@ def test_gradient_of_views(kind):
 def test_integers_are_refused():
     with pytest.raises(TypeError, match="float32 or float64 for input, got int64"):
         ops.relu(pynn.tensor([1, 2]))
+
+
+def test_relu_takes_inplace_and_gives_a_new_tensor():
+    x = pynn.tensor([-1.0, 2.0])
+    layer = pynn.nn.ReLU(inplace=True)
+    for y in (pynn.nn.functional.relu(x, inplace=True), layer(x), pynn.nn.Sequential(layer)(x)):
+        assert y.tolist() == [0, 2] and x.tolist() == [-1, 2]
+    assert (repr(layer), repr(pynn.nn.ReLU())) == ("ReLU(inplace=True)", "ReLU()")
+    assert layer._config() == {"inplace": True}

@@ -308,3 +308,26 @@ def test_sizes_whose_products_overflow_are_errors(stride, before, dilation):
     ):
         with pytest.raises(ValueError, match="conv2d: a size is too large"):
             call()
+
+
+@pytest.mark.parametrize(
+    ("x", "w", "dtype"),
+    [
+        ([1, 2, 3], [0, 1, 0.5], np.float32),
+        ([1, 2, 3], [0, 1], np.float32),
+        (np.array([1.0, 2.0, 3.0]), [0.1, 1, 0.3], np.float64),
+        ([0.1, 2, 3], np.array([0.3, 1.0]), np.float64),
+        (np.array([1, 2, 3]), np.array([0.5, 1.0], np.float32), np.float32),
+        ([[1, 2], [3, 4]], [[1, 0.5]], np.float32),
+    ],
+)
+def test_convolve_takes_lists_and_integers(x, w, dtype):
+    y = ops.convolve(x, w)
+    if np.ndim(x) == 1:
+        expected = np.convolve(np.array(x, dtype), np.array(w, dtype))
+    else:
+        expected = [np.convolve(row, w[0]) for row in x]
+    assert y.dtype == dtype
+    np.testing.assert_allclose(y.numpy(), expected, rtol=4 * np.finfo(dtype).eps)
+    with pytest.raises(TypeError, match="float64"):
+        ops.convolve(np.ones(3, np.float32), np.ones(2))
