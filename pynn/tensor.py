@@ -464,7 +464,11 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
             return data
         return Tensor._wrap(_core.cast(data._array, dtype))
     if isinstance(data, np.ndarray):
-        out = Tensor._wrap(_core.wrap(data))
+        try:
+            out = Tensor._wrap(_core.wrap(data))
+        except TypeError:
+            names = "float32, float64, int64, int32, uint8 or bool"
+            raise TypeError(f"expected {names} in the machine's byte order, got dtype {data.dtype}") from None
         return out if dtype is None or out.dtype == dtype else Tensor._wrap(_core.cast(out._array, dtype))
     return tensor(data, dtype)
 
