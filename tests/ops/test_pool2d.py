@@ -345,7 +345,7 @@ def test_errors_do_not_depend_on_earlier_calls():
 def test_errors():
     x = np.ones((1, 3, 5, 5), np.float32)
     for call, message in [
-        (lambda: ops.max_pool2d(x, 0), "max_pool2d: expected kernel_size as integers >= 1, one or 2, got 0"),
+        (lambda: ops.max_pool2d(x, 0), "max_pool2d: expected kernel_size as integers >= 1 and < 2.31, one or 2, got 0"),
         (lambda: ops.max_pool2d(x, 2, 0), "max_pool2d: expected stride as integers >= 1"),
         (lambda: ops.max_pool2d(x, 2, 2, 2), "max_pool2d: expected padding of at most half a window, 1, got 2"),
         (lambda: ops.max_pool2d(x, 2, 2, -1), "max_pool2d: expected padding as integers >= 0"),
@@ -354,7 +354,13 @@ def test_errors():
         (lambda: ops.max_pool2d(x[0, 0], 2), r"max_pool2d: expected input of 3 or 4 axes, got shape \(5, 5\)"),
         (lambda: ops.max_pool2d(x[:, :, :0], 2), "do not fit into an input of 0"),
         (lambda: ops.max_pool2d(x[..., :1], (1, 2), 1, (0, 2), (1, 3)), "some windows see nothing but padding"),
-        (lambda: ops.avg_pool2d(x, 2, divisor_override=0), "expected an integer but 0 as divisor_override, got 0"),
+        (
+            lambda: ops.avg_pool2d(x, 2, divisor_override=0),
+            "expected an integer below 2.31 but 0 as divisor_override, got 0",
+        ),
+        (lambda: ops.max_pool2d(x, 2, 2**70), "max_pool2d: expected stride as integers >= 1 and < 2.31"),
+        (lambda: ops.avg_pool2d(x, 2, divisor_override=2**70), "expected an integer below 2.31 but 0 as divisor"),
+        (lambda: ops.adaptive_avg_pool2d(x, 2**70), "expected output_size as integers >= 1 and < 2.31"),
         (lambda: ops.avg_pool2d(x, (2, 2, 2)), "avg_pool2d: expected kernel_size as integers"),
         (lambda: ops.adaptive_avg_pool2d(x, 0), "adaptive_avg_pool2d: expected output_size as integers >= 1"),
         (lambda: ops.adaptive_max_pool2d(x[:, :, :0], 1), "adaptive_max_pool2d: expected an input that is not empty"),
