@@ -21,7 +21,7 @@ from pynn.train import Callback, Checkpoint, Schedule, Trainer
 
 FAILURE, INTERRUPTED, BROKEN_PIPE = 2, 130, 141  # the latter two as the shell counts death by a signal
 CHECKPOINT_SECONDS = 10.0  # between two checkpoints within an epoch
-RESULT_INDEPENDENT = ("run", "threads", "data_dir", "out", "resume")  # options that may differ at --resume
+RESULT_INDEPENDENT = ("run", "threads", "data_dir", "out", "resume", "overwrite")  # may differ at --resume
 MODELS = {"lenet5": ("activation", "pooling"), "lenet_tf": (), "mlp": ("hidden", "activation")}  # with their options
 HIDDEN = [100]
 DATA: dict[str, Callable[..., datasets.Dataset]] = {
@@ -103,8 +103,8 @@ def _parser() -> argparse.ArgumentParser:
         "train",
         help="train a model on images and save it",
         description="Train a model on images. Writes model.safetensors, history.csv, curves.png and confusion.png, "
-        "meanwhile checkpoint.safetensors, and prints the accuracy on the test images. Without arguments: lenet5 on "
-        "the bundled digits, in seconds.",
+        "meanwhile checkpoint.safetensors, and prints the accuracy on the test images. What a finished run has left in "
+        "the folder is replaced. Without arguments: lenet5 on the bundled digits, in seconds.",
         formatter_class=_Defaults,
     )
     train.set_defaults(run=_train)
@@ -128,10 +128,14 @@ def _parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=_seed, default=0, metavar="N", help="of initial weights and order of the samples")
     train.add_argument("--threads", type=_count, metavar="N", help="threads at most (default: what suits the machine)")
     train.add_argument("--out", default="pynn-run", metavar="DIR", help="folder for the results")
-    train.add_argument(
+    again = train.add_mutually_exclusive_group()
+    again.add_argument(
         "--resume",
         action="store_true",
         help="go on from checkpoint.safetensors in that folder, if it is there; ends as if never interrupted",
+    )
+    again.add_argument(
+        "--overwrite", action="store_true", help="start again, although an unfinished run is in that folder"
     )
 
     predict = commands.add_parser(
@@ -164,6 +168,9 @@ def _train(options: argparse.Namespace) -> None:
     out.mkdir(parents=True, exist_ok=True)
     if not os.access(out, os.W_OK | os.X_OK):
         raise PermissionError(f"cannot write into {out}")
+    checkpoint = out / "checkpoint.safetensors"
+    if not (options.resume or options.overwrite):
+        _check_finished(checkpoint)
     data = _load(options)
     training = _loader(options, data, data.train_images, data.train_labels)
     test = _loader(options, data, data.test_images, data.test_labels)
@@ -179,7 +186,6 @@ def _train(options: argparse.Namespace) -> None:
     optimizer = kind(model.parameters(), lr=options.lr)
     schedule = SCHEDULES[options.schedule](optimizer, options.epochs * len(training))
     trainer = Trainer(model, optimizer, nn.CrossEntropyLoss())
-    checkpoint = out / "checkpoint.safetensors"
     history = trainer.fit(
         training,
         options.epochs,
@@ -191,8 +197,8 @@ def _train(options: argparse.Namespace) -> None:
         ],
         resume=checkpoint if options.resume and checkpoint.exists() else None,
     )
-    pynn.save(model, out / "model.safetensors")
-    if history:
+    if history:  # or else what lies there is more than this run has reached
+        pynn.save(model, out / "model.safetensors")
         with io.replacing(out / "history.csv") as file:
             file.write(history.to_csv().encode())
     if history.interrupted:
@@ -224,16 +230,32 @@ class _SameOptions(Callback):
     """Lets a checkpoint be resumed only with the options that it was made with."""
 
     def __init__(self, options: argparse.Namespace) -> None:
-        free = (*RESULT_INDEPENDENT, *(["epochs"] if options.schedule == "constant" else []))
-        self._options = {name: value for name, value in vars(options).items() if name not in free}
+        self._options = {name: value for name, value in vars(options).items() if name not in RESULT_INDEPENDENT}
 
     def save_state(self, trainer: Trainer) -> dict[str, Any]:
         return self._options
 
     def load_state(self, trainer: Trainer, state: Mapping[str, Any]) -> None:
         for name, value in self._options.items():
-            if state[name] != value:
+            if state[name] != value and not (name == "epochs" and self._options["schedule"] == "constant"):
                 raise ValueError(f"{name.replace('_', ' ')} was {state[name]}, now it is {value}")
+
+
+def _check_finished(checkpoint: Path) -> None:
+    """ValueError for a checkpoint that is not that of a finished run: hours of work may be lost with it."""
+    if not checkpoint.exists():
+        return
+    try:
+        state = io.load_checkpoint(checkpoint)
+        reached, asked = len(state["history"]), dict(state["callbacks"])[_SameOptions.__name__]["epochs"]
+        if reached >= asked:
+            return
+        found = f"an unfinished run ({reached} of {asked} epochs)"
+    except (ValueError, KeyError, TypeError):  # damaged, or that of another program
+        found = "a checkpoint that is not of a finished run"
+    raise ValueError(
+        f"{checkpoint.parent} holds {found}: go on with --resume, start again with --overwrite, or choose another --out"
+    )
 
 
 def _load(options: argparse.Namespace) -> datasets.Dataset:

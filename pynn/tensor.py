@@ -134,9 +134,7 @@ class Tensor(_core.TensorBase):
 
     def requires_grad_(self, requires_grad: bool = True) -> Tensor:
         """Change in place whether gradients of this leaf are wanted."""
-        if self._node is not None and not requires_grad:
-            raise RuntimeError("requires_grad can only be switched off on a leaf; use detach()")
-        self.requires_grad = bool(requires_grad) and _checked_requires_grad(self)
+        self.requires_grad = requires_grad
         return self
 
     def numel(self) -> int:
@@ -535,12 +533,6 @@ def _wrap(values: np.ndarray) -> Any:
     except TypeError:
         names = "float32, float64, int64, int32, uint8 or bool"
         raise TypeError(f"expected {names} in the machine's byte order, got dtype {values.dtype}") from None
-
-
-def _checked_requires_grad(t: Tensor) -> bool:
-    if t.dtype not in _FLOATS:
-        raise RuntimeError(f"only float tensors can require grad, got {t.dtype.name}")
-    return True
 
 
 def as_tensor(data: Any, dtype: Any = None) -> Tensor:

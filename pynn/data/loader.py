@@ -43,6 +43,8 @@ class Loader:
         mean: Any = 0.0,
         std: Any = 1.0,
     ) -> None:
+        if isinstance(targets, np.ndarray) and targets.dtype.kind in "iu":  # of any width and byte order
+            targets = targets.astype(np.int64, copy=False)
         self.inputs = _rows(inputs, "inputs")
         self.targets = None if targets is None else _rows(targets, "targets")
         self.samples = self.inputs.shape[0]

@@ -7,6 +7,7 @@ from operator import index
 from typing import Any
 
 from .. import _core, ops
+from ..ops.geometry import pair, reach_of, sides_of, whole
 from ..tensor import Tensor, float32
 from . import init
 from .module import Module
@@ -20,6 +21,9 @@ class _Conv(Module):
 
     axes: int
     transposed = False
+    in_channels: int
+    out_channels: int
+    groups: int
 
     def __init__(
         self,
@@ -36,20 +40,25 @@ class _Conv(Module):
         dtype: Any,
     ) -> None:
         name = type(self).__name__
-        for argument, value in (("in_channels", in_channels), ("out_channels", out_channels), ("groups", groups)):
-            if isinstance(value, bool) or not hasattr(value, "__index__") or value < 1:
-                raise ValueError(f"{name}: expected an integer >= 1 for {argument}, got {value!r}")
-            if index(value) % groups:
-                raise ValueError(f"{name}: expected {argument} divisible by groups = {groups}, got {value}")
+        numbers = {"groups": groups, "in_channels": in_channels, "out_channels": out_channels}
+        for argument, value in numbers.items():
+            number = whole(value, 1)
+            if number is None:
+                raise ValueError(f"{name}: expected an integer >= 1 and < 2^31 for {argument}, got {value!r}")
+            setattr(self, argument, number)
+            if number % self.groups:
+                raise ValueError(f"{name}: expected {argument} divisible by groups = {self.groups}, got {number}")
         if padding_mode != "zeros":
             raise ValueError(f"{name}: expected padding_mode 'zeros', got {padding_mode!r}")
         if activation not in _ACTIVATIONS:
             raise ValueError(f"{name}: expected one of {_ACTIVATIONS} as activation, got {activation!r}")
-        self.in_channels, self.out_channels, self.groups = index(in_channels), index(out_channels), index(groups)
-        self.kernel_size = self._each(kernel_size, "kernel_size", 1)
-        self.stride = self._each(stride, "stride", 1)
-        self.dilation = self._each(dilation, "dilation", 1)
-        self.padding = padding
+        kernel, step, spread = (
+            pair(value, self.axes, name, argument, 1)
+            for argument, value in (("kernel_size", kernel_size), ("stride", stride), ("dilation", dilation))
+        )
+        sides_of(padding, self.axes, reach_of(kernel, spread), step, name, words=not self.transposed)
+        self.kernel_size, self.stride, self.dilation = (v[2 - self.axes :] for v in (kernel, step, spread))
+        self.padding = padding if isinstance(padding, str) else _plain(padding)
         self.padding_mode = padding_mode
         self.activation = activation
         first, second = self.out_channels, self.in_channels
@@ -60,16 +69,6 @@ class _Conv(Module):
         self.weight = Parameter(Tensor._wrap(_core.permute(memory, (0, self.axes + 1, *range(1, self.axes + 1)))))
         self.bias = Parameter(Tensor._wrap(empty((self.out_channels,), dtype))) if bias else None
         self.reset_parameters()
-
-    def _each(self, value: Any, argument: str, least: int) -> tuple[int, ...]:
-        """A number for every axis, from one or from as many."""
-        values = value if isinstance(value, tuple | list) else (value,) * self.axes
-        if len(values) != self.axes or any(
-            isinstance(v, bool) or not hasattr(v, "__index__") or v < least for v in values
-        ):
-            wanted = f"an integer >= {least}" + f" or {self.axes} of them" * (self.axes > 1)
-            raise ValueError(f"{type(self).__name__}: expected {wanted} for {argument}, got {value!r}")
-        return tuple([index(v) for v in values])
 
     def reset_parameters(self) -> None:
         """Draw new initial values."""
@@ -172,7 +171,7 @@ class _Transpose(_Conv):
         activation: str = "none",
         dtype: Any = float32,
     ) -> None:
-        self.output_padding = self._each(output_padding, "output_padding", 0)
+        self.output_padding = pair(output_padding, self.axes, type(self).__name__, "output_padding", 0)[2 - self.axes :]
         super().__init__(
             in_channels,
             out_channels,
@@ -215,3 +214,8 @@ class ConvTranspose2d(_Transpose):
     """
 
     axes = 2
+
+
+def _plain(padding: Any) -> Any:
+    """Integers and tuples of them."""
+    return tuple(_plain(p) for p in padding) if isinstance(padding, tuple | list) else index(padding)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from operator import index
 from typing import Any
 
 import numpy as np
@@ -10,10 +9,8 @@ import numpy as np
 from .. import _core
 from .._core import Array
 from ..tensor import Tensor, as_tensor, float32
+from .geometry import pair, reach_of, sides_of, whole
 from .views import squeeze, unsqueeze
-
-Pair = tuple[int, int]
-Sides = tuple[Pair, Pair]
 
 
 def conv2d(
@@ -120,49 +117,6 @@ def _core_flip(w: Tensor) -> Tensor:
     return _core.record("flip", _core.conv2d_flip(w._array), (w,), lambda grad: (_core.conv2d_flip(grad),))
 
 
-def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
-    """A number for all axes or one for each, as (height, width)."""
-    if axes == 2 and type(value) is tuple and tuple(map(type, value)) == (int, int) and min(value) >= least:
-        return value  # as layers keep it: no time lost
-    try:
-        values = [index(v) for v in value] if isinstance(value, tuple | list) else [index(value)] * axes
-    except TypeError:
-        values = []
-    if len(values) == 1:
-        values *= axes
-    if len(values) != axes or min(values) < least:
-        raise ValueError(f"{op}: expected {name} as integers >= {least}, one or {axes}, got {value!r}")
-    return (values[0], values[1]) if axes == 2 else ((1 if name != "output_padding" else 0), values[0])
-
-
-def _sides(padding: Any, axes: int, reach: Pair, stride: Pair, op: str) -> Sides:
-    """The zeros before and after each axis; `reach` is how far a kernel reaches beyond its first tap."""
-    if axes == 2 and type(padding) is int and padding >= 0:  # no time lost
-        return (padding, padding), (padding, padding)
-    if padding == "same":
-        if stride != (1, 1):
-            raise ValueError(f"{op}: padding 'same' needs stride 1, got {stride}")
-        (h, w) = reach
-        return (h // 2, h - h // 2), (w // 2, w - w // 2)
-    if padding == "valid":
-        padding = 0
-    each = list(padding) if isinstance(padding, tuple | list) else [padding] * axes
-    if len(each) == 1:
-        each *= axes
-    try:
-        pairs = [[index(n) for n in p] if isinstance(p, tuple | list) else [index(p)] * 2 for p in each]
-    except TypeError:
-        pairs = []
-    if len(pairs) != axes or any(len(p) != 2 or min(p) < 0 for p in pairs):
-        raise ValueError(f"{op}: expected padding as integers >= 0, pairs, 'same' or 'valid', got {padding!r}")
-    sides = [(first, last) for first, last in pairs]
-    return (sides[0], sides[1]) if axes == 2 else ((0, 0), sides[0])
-
-
-def _reach(kernel: Pair, dilation: Pair) -> Pair:
-    return dilation[0] * (kernel[0] - 1), dilation[1] * (kernel[1] - 1)
-
-
 def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: Any) -> tuple:
     """The operands as tensors with N, C, H, W; whether `input` was a single image; groups."""
     x, w, b = as_tensor(input), as_tensor(weight), None if bias is None else as_tensor(bias)
@@ -174,7 +128,8 @@ def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: An
     for name, other in (("weight", w), ("bias", b)):
         if other is not None and other.dtype != x.dtype:
             raise TypeError(f"{op}: expected {name} of the input's dtype {x.dtype}, got {other.dtype}")
-    if isinstance(groups, bool) or not hasattr(groups, "__index__") or groups < 1 or w.shape[0] % groups:
+    parts = whole(groups, 1)
+    if parts is None or w.shape[0] % parts:
         raise ValueError(f"{op}: expected groups that divide {w.shape[0]} channels of the weight, got {groups!r}")
     if min(w.shape[2:]) < 1:
         raise ValueError(f"{op}: expected a kernel of at least 1, got a weight of shape {w.shape}")
@@ -183,7 +138,7 @@ def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: An
         x = unsqueeze(x, 0)
     if axes == 1:
         x, w = unsqueeze(x, 2), unsqueeze(w, 2)
-    return x, w, b, single, index(groups)
+    return x, w, b, single, parts
 
 
 def _result(y: Tensor, single: bool, axes: int) -> Tensor:
@@ -208,10 +163,10 @@ def _conv(
     axes: int,
 ) -> Tensor:
     x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
-    stride, dilation = _pair(stride, axes, op, "stride", 1), _pair(dilation, axes, op, "dilation", 1)
+    stride, dilation = pair(stride, axes, op, "stride", 1), pair(dilation, axes, op, "dilation", 1)
     kernel = w.shape[2:]
-    reach = _reach(kernel, dilation)
-    sides = _sides(padding, axes, reach, stride, op)
+    reach = reach_of(kernel, dilation)
+    sides = sides_of(padding, axes, reach, stride, op)
     if x.shape[1] != w.shape[1] * groups:
         raise ValueError(
             f"{op}: expected {w.shape[1] * groups} input channels, got {x.shape[1]} "
@@ -256,13 +211,11 @@ def _transpose(
 ) -> Tensor:
     op = f"conv_transpose{axes}d"
     x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
-    stride, dilation = _pair(stride, axes, op, "stride", 1), _pair(dilation, axes, op, "dilation", 1)
-    extra = _pair(extra, axes, op, "output_padding", 0)
+    stride, dilation = pair(stride, axes, op, "stride", 1), pair(dilation, axes, op, "dilation", 1)
+    extra = pair(extra, axes, op, "output_padding", 0)
     kernel = w.shape[2:]
-    if isinstance(padding, str):
-        raise ValueError(f"{op}: expected padding as integers >= 0 or pairs, got {padding!r}")
-    reach = _reach(kernel, dilation)
-    sides = _sides(padding, axes, reach, stride, op)
+    reach = reach_of(kernel, dilation)
+    sides = sides_of(padding, axes, reach, stride, op, words=False)
     if any(e and e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):
         raise ValueError(f"{op}: expected output_padding below stride or dilation, got {extra}")
     if x.shape[1] != w.shape[0]:

@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 from functools import lru_cache
-from operator import index
 from typing import Any
 
 from .. import _core
 from .._core import Array
 from ..tensor import Tensor, as_tensor
+from .geometry import LIMIT, Pair, pair, whole
 from .views import squeeze, unsqueeze
 
-Pair = tuple[int, int]
 Geometry = tuple[Pair, Pair, Pair, Pair, Pair, bool]  # kernel, stride, padding, dilation, output size, adaptive
 
 
@@ -121,19 +120,6 @@ def max_unpool1d(
     return _unpool(input, indices, kernel_size, stride, padding, output_size, 1)
 
 
-def _pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
-    """A number for all axes or one for each, as (height, width); a single axis is a width."""
-    try:
-        values = [index(v) for v in value] if isinstance(value, tuple | list) else [index(value)] * axes
-    except TypeError:
-        values = []
-    if len(values) == 1:
-        values *= axes
-    if len(values) != axes or min(values) < least:
-        raise ValueError(f"{op}: expected {name} as integers >= {least}, one or {axes}, got {value!r}")
-    return (values[0], values[1]) if axes == 2 else (least, values[0])
-
-
 def _images(input: Any, axes: int, op: str) -> tuple[Tensor, bool]:
     """The input as N, C, H, W, and whether it was a single image."""
     x = as_tensor(input)
@@ -154,18 +140,20 @@ def _result(y: Tensor, single: bool, axes: int) -> Tensor:
 def _cached_windows(
     size: Pair, kernel_size: Any, stride: Any, padding: Any, dilation: Any, ceil_mode: bool, axes: int, op: str
 ) -> Geometry:
-    kernel = _pair(kernel_size, axes, op, "kernel_size", 1)
-    steps = kernel if stride is None or stride == () else _pair(stride, axes, op, "stride", 1)
-    pads, spread = _pair(padding, axes, op, "padding", 0), _pair(dilation, axes, op, "dilation", 1)
+    kernel = pair(kernel_size, axes, op, "kernel_size", 1)
+    steps = kernel if stride is None or stride == () else pair(stride, axes, op, "stride", 1)
+    pads, spread = pair(padding, axes, op, "padding", 0), pair(dilation, axes, op, "dilation", 1)
     out = []
     for n, k, s, p, d in zip(size, kernel, steps, pads, spread, strict=True):
         reach = d * (k - 1) + 1
         if 2 * p > reach:
             raise ValueError(f"{op}: expected padding of at most half a window, {reach // 2}, got {padding!r}")
-        left = n + 2 * p - reach
-        if n < 1 or left < 0:
-            raise ValueError(f"{op}: windows of {reach} do not fit into an input of {n} (padding {p})")
+        left = (
+            n + 2 * p - reach
+        )  # below 0, a window ends beyond the padding: so may that of ceil_mode, by up to a stride
         windows = (-(-left // s) if ceil_mode else left // s) + 1
+        if n < 1 or windows < 1:
+            raise ValueError(f"{op}: windows of {reach} do not fit into an input of {n} (padding {p})")
         if ceil_mode and (windows - 1) * s >= n + p:  # it would start in the padding on the right
             windows -= 1
         out.append(windows)
@@ -187,7 +175,7 @@ def _adaptive_windows(size: tuple[int, ...], output_size: Any, axes: int, op: st
     sizes = size[2 - axes :]
     if len(given) == axes:
         given = [n if v is None else v for v, n in zip(given, sizes, strict=True)]
-    out = _pair(given, axes, op, "output_size", 1)
+    out = pair(given, axes, op, "output_size", 1)
     if min(sizes) < 1:
         raise ValueError(f"{op}: expected an input that is not empty, got size {sizes}")
     if size[0] % out[0] or size[1] % out[1]:
@@ -250,9 +238,9 @@ def _avg(
     op = f"avg_pool{axes}d"
     x, single = _images(input, axes, op)
     geometry = _windows(x.shape[2:], kernel_size, stride, padding, 1, ceil_mode, axes, op)
-    if divisor_override is not None and (not hasattr(divisor_override, "__index__") or divisor_override == 0):
-        raise ValueError(f"{op}: expected an integer but 0 as divisor_override, got {divisor_override!r}")
-    divisor = 0 if divisor_override is None else index(divisor_override)
+    divisor = 0 if divisor_override is None else whole(divisor_override, -LIMIT)
+    if divisor is None or (divisor == 0 and divisor_override is not None):
+        raise ValueError(f"{op}: expected an integer below 2^31 but 0 as divisor_override, got {divisor_override!r}")
     return _mean(op, x, geometry, bool(count_include_pad), divisor, single, axes)
 
 
@@ -278,14 +266,14 @@ def _unpool(
         raise TypeError(f"{op}: expected int64 for indices, got {places.dtype.name}")
     if places.shape != x.shape:
         raise ValueError(f"{op}: expected indices of the input's shape {x.shape}, got {places.shape}")
-    kernel = _pair(kernel_size, axes, op, "kernel_size", 1)
-    steps = kernel if stride is None or stride == () else _pair(stride, axes, op, "stride", 1)
-    pads = _pair(padding, axes, op, "padding", 0)
+    kernel = pair(kernel_size, axes, op, "kernel_size", 1)
+    steps = kernel if stride is None or stride == () else pair(stride, axes, op, "stride", 1)
+    pads = pair(padding, axes, op, "padding", 0)
     usual = tuple((n - 1) * s - 2 * p + k for n, s, p, k in zip(x.shape[2:], steps, pads, kernel, strict=True))
     size: Any = usual
     if output_size is not None:
         given = tuple(output_size)
-        size = _pair(given[-axes:], axes, op, "output_size", 1)
+        size = pair(given[-axes:], axes, op, "output_size", 1)
         if len(given) not in (axes, as_tensor(input).ndim) or any(
             abs(n - u) >= s for n, u, s in zip(size, usual, steps, strict=True)
         ):

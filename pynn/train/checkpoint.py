@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import errno
+import math
 import os
 import time
 from collections.abc import Mapping
@@ -27,7 +28,8 @@ class Run:
         self.loader = loader
         self._position: dict[str, int] | None = None
         self.callbacks = callbacks or []
-        self.total, self.samples = 0.0, 0  # of the epoch in progress: losses times samples, samples
+        self.summed = False  # the loss is a sum over its samples, not a mean
+        self.total, self.samples = 0.0, 0  # of the epoch in progress: losses (times samples, of a mean), samples
         self.seconds = 0.0  # of the epoch in progress, before `started`
         self.started: float | None = None
         self.stopped = False  # a callback has ended the training
@@ -38,6 +40,10 @@ class Run:
     def position(self) -> dict[str, int] | None:
         """Where the loader stands."""
         return self._position if self.loader is None else self.loader.state_dict()
+
+    def loss(self) -> float:
+        """Of the epoch in progress."""
+        return self.total if self.summed else self.total / self.samples if self.samples else math.nan
 
     def leave_data(self) -> None:
         """Keep the position without the data."""

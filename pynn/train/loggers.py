@@ -18,7 +18,8 @@ class _Logger(Callback):
     """Holds all rows of `trainer.history`, from its first epoch on, at any time: one line an epoch, flushed.
 
     A file that is there when `fit` starts is replaced by the rows of the history so far. So training that goes on, by
-    another call of `fit` or from a checkpoint, leaves every epoch in it once.
+    another call of `fit` or from a checkpoint, leaves every epoch in it once. To a device or a pipe all rows so far are
+    written at the start, and again when a column is new.
     """
 
     def __init__(self, path: str | os.PathLike[str]) -> None:
@@ -41,12 +42,18 @@ class _Logger(Callback):
             self._file = None
 
     def _rewrite(self, trainer: Trainer) -> None:
-        from ..io import replacing  # not needed for training
+        from ..io.files import is_stream, replacing  # not needed for training
 
+        content = self._content(trainer)
+        if is_stream(self.path):
+            self._file = self._file or open(self.path, "w", encoding="utf-8", newline="")
+            self._file.write(content)
+            self._file.flush()
+            return
         if self._file is not None:
             self._file.close()
         with replacing(self.path) as file:
-            file.write(self._content(trainer).encode())
+            file.write(content.encode())
         self._file = open(self.path, "a", encoding="utf-8", newline="")
 
     def _content(self, trainer: Trainer) -> str:

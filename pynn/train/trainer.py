@@ -20,6 +20,7 @@ from ..tensor import Tensor
 from .callbacks import Callback, as_callbacks, is_count, is_number
 from .checkpoint import Run, restore, state_of
 from .checks import check_finite, check_labels, is_class_index
+from .evaluation import Evaluation, ignored_label, is_summed
 from .history import History
 from .interrupt import Interrupt
 from .progress import Progress
@@ -33,15 +34,15 @@ Data = tuple[Any, Any] | Loader
 class Trainer:
     """Trains `model` with `optimizer` on `loss(output, target)`.
 
-    Data are a pair (inputs, targets) of arrays or a `pynn.data.Loader`. Arrays of inputs and floating-point targets are
-    converted to the model's dtype; uint8 inputs are pixels and divided by 255 (a Loader may be told otherwise). Tensors
-    are taken as they are. `seed` fixes the order of the samples where arrays are given. `history` goes on over several
-    calls of `fit`.
+    Data are a pair (inputs, targets) of arrays or tensors, or a `pynn.data.Loader`. uint8 inputs are pixels and divided
+    by 255 (a Loader may be told otherwise). Other arrays of inputs and floating-point targets are converted to the
+    model's dtype, arrays of integers or bools as targets to int64; other tensors are taken as they are. `seed` fixes
+    the order of the samples where no Loader is given. `history` goes on over several calls of `fit`.
 
-    `accumulate=k` updates the weights after every k batches, by the gradient of the mean loss over all their samples
-    (for losses that are means over a batch), as one batch of them all would give it in k times the memory. The last
-    group of an epoch may be smaller. `clip_grad_norm` bounds the norm of all gradients together before each update
-    (`nn.utils.clip_grad_norm_`).
+    `accumulate=k` updates the weights after every k batches, by the gradient of the loss over all their samples (their
+    mean, or their sum for a loss with reduction "sum"), as one batch of them all would give it in k times the memory.
+    The last group of an epoch may be smaller. `clip_grad_norm` bounds the norm of all gradients together before each
+    update (`nn.utils.clip_grad_norm_`).
 
     TypeError for a loss that cannot be called, ValueError for options out of range.
     """
@@ -85,9 +86,10 @@ class Trainer:
         """Train for `epochs` more epochs and return the history.
 
         Arrays are shuffled in every epoch and cut into batches of `batch_size` (64). The loss of an epoch is the mean
-        of its batches', weighted by their samples; `validation` is evaluated after each. Callbacks are
-        `pynn.train.Callback` objects, or functions called as callback(trainer, row) after each epoch; one that returns
-        True ends the training. Progress goes to stderr; `verbose=0` is silent.
+        of its batches', weighted by their samples, or their sum for a loss with reduction "sum"; `validation` is
+        evaluated after each. Callbacks are `pynn.train.Callback` objects, or functions called as
+        callback(trainer, row) after each epoch; one that returns True (NumPy's or a tensor too, but nothing else that
+        counts as true) ends the training. Progress goes to stderr; `verbose=0` is silent.
 
         `resume`: a checkpoint of an earlier call with the same data and callbacks. Training goes on after the step
         where it was written, in the middle of an epoch too, and ends as that call would have ended, bit for bit;
@@ -107,6 +109,7 @@ class Trainer:
         if held_out is not None:
             self._check(held_out, "fit: validation")
         before, self._run = self._run, Run(len(self.history) + 1, loader, as_callbacks(callbacks))
+        self._run.summed = is_summed(self.loss)
         if resume is not None:
             try:
                 restore(self, resume)
@@ -164,10 +167,12 @@ class Trainer:
             run.started = time.perf_counter()
             batches = iter(loader)
             self._steps(loader, batches, epoch, progress, interrupt)
-            row = {"epoch": epoch, "loss": run.total / run.samples if run.samples else math.nan}
+            row = {"epoch": epoch, "loss": run.loss()}
             if held_out is not None:
                 run.rng = random.get_rng_state()
-                row |= {f"val_{name}": value for name, value in self.evaluate(held_out).items()}
+                row |= {
+                    f"val_{name}": value for name, value in self._evaluated(held_out.in_order(EVALUATION_BATCH)).items()
+                }
             interrupt.hold()
             run.rng = None
             row["seconds"] = run.elapsed()
@@ -196,7 +201,7 @@ class Trainer:
                 self._notify("on_step_end", {"epoch": epoch, "step": step, "steps": steps, **result})
             interrupt.release()
             if progress.live:
-                progress.update(epoch, step, steps, run.total / run.samples)
+                progress.update(epoch, step, steps, run.loss())
 
     def _step(self, group: list[tuple[Tensor, Tensor]], epoch: int, step: int) -> dict[str, Any]:
         """One update of the weights by the mean gradient over a group of batches."""
@@ -212,10 +217,11 @@ class Trainer:
                     f"the loss is {value} in epoch {epoch}, step {step}; the weights are those before this step"
                 )
             size = x.shape[0]
-            loss.backward(None if size == samples else full_like(loss, size / samples))
-            total += value * size
-            run.total += value * size
-        result = {"loss": total / samples, "samples": samples}
+            loss.backward(None if run.summed or size == samples else full_like(loss, size / samples))
+            share = value if run.summed else value * size
+            total += share
+            run.total += share
+        result = {"loss": total if run.summed else total / samples, "samples": samples}
         if self.clip_grad_norm is not None:
             parameters = [p for g in self.optimizer.param_groups for p in g["params"]]
             result["grad_norm"] = nn.utils.clip_grad_norm_(parameters, self.clip_grad_norm).item()
@@ -228,7 +234,8 @@ class Trainer:
         self._asked, self._run.uneven = [], True
         try:
             for callback in self._run.callbacks:
-                if getattr(callback, hook)(self, *args) is True and hook == "on_epoch_end":
+                result = getattr(callback, hook)(self, *args)
+                if hook == "on_epoch_end" and _is_true(result):
                     self._run.stopped = True
         finally:
             asked, self._asked = self._asked, None
@@ -237,23 +244,32 @@ class Trainer:
             self.save_checkpoint(path)
 
     def evaluate(self, data: Data, batch_size: int | None = None) -> dict[str, float]:
-        """{"loss": …} over `data` in evaluation mode, and "accuracy" where the targets are class indices."""
+        """{"loss": …} over `data` in evaluation mode, and "accuracy" where the targets are class indices.
+
+        The loss is that of all of `data` as one batch, whatever `batch_size`: a sum for a loss with reduction "sum",
+        else a mean in which each sample counts as it does in the loss. (A loss shows `reduction`, `ignore_index` and
+        `weight` as attributes or as defaults of its arguments.) Samples with its `ignore_index` count in neither
+        number; where all have it both are NaN. ValueError as `fit` for NaN or infinity and for labels out of range.
+        """
         loader = self._in_order(data, batch_size, "evaluate")
-        total, correct, classified = 0.0, 0, False
+        self._check(loader, "evaluate")
+        return self._evaluated(loader)
+
+    def _evaluated(self, loader: Loader) -> dict[str, float]:
+        evaluation = Evaluation(self.loss)
         with mode(self.model, training=False), no_grad():
             for x, y in loader:
-                output = self.model(x)
-                total += self.loss(output, y).item() * x.shape[0]
-                if is_class_index(output.shape, y):
-                    classified = True
-                    correct += _correct(output, y)
-        result = {"loss": total / loader.samples}
-        return {**result, "accuracy": correct / loader.samples} if classified else result
+                evaluation.add(self.model(x), y)
+        return evaluation.result()
 
     def accuracy(self, data: Data, batch_size: int | None = None) -> float:
-        """The share of samples whose highest output is that of their class; targets are class indices."""
+        """The share of samples whose highest output is that of their class, as `evaluate` counts them.
+
+        Targets are class indices; ValueError otherwise.
+        """
         loader = self._in_order(data, batch_size, "accuracy")
-        correct = 0
+        self._check(loader, "accuracy")
+        evaluation = Evaluation(self.loss)
         with mode(self.model, training=False), no_grad():
             for x, y in loader:
                 output = self.model(x)
@@ -262,8 +278,8 @@ class Trainer:
                         "accuracy: expected outputs (N, classes) and class indices (N,), "
                         f"got shapes {output.shape} and {y.shape} of {y.dtype.name}"
                     )
-                correct += _correct(output, y)
-        return correct / loader.samples
+                evaluation.add_answers(output, y)
+        return evaluation.accuracy()
 
     def predict(self, inputs: Any, batch_size: int | None = None) -> np.ndarray:
         """The model's outputs for an array or the inputs of a Loader, in order, in evaluation mode."""
@@ -296,7 +312,7 @@ class Trainer:
 
     def _converted(self, inputs: Any) -> Any:
         """Arrays of numbers in the model's dtype; uint8 as it is, for the loader."""
-        if isinstance(inputs, Tensor):
+        if isinstance(inputs, Tensor) and inputs.dtype != np.uint8:
             return inputs
         array = np.asarray(inputs)
         dtype = self._dtype()
@@ -307,13 +323,13 @@ class Trainer:
         return array.astype(dtype, copy=False)
 
     def _converted_targets(self, targets: Any) -> Any:
-        """Arrays of floats in the model's dtype, labels as they are."""
+        """Arrays of floats in the model's dtype, labels as int64."""
         if isinstance(targets, Tensor):
             return targets
         array = np.asarray(targets)
         if array.dtype.kind not in "biuf":
             raise TypeError(f"expected targets of numbers, got dtype {array.dtype.name}")
-        return array.astype(self._dtype(), copy=False) if array.dtype.kind == "f" else array
+        return array.astype(self._dtype() if array.dtype.kind == "f" else np.int64, copy=False)
 
     def _dtype(self) -> np.dtype:
         return next((p.dtype for p in self.model.parameters()), np.dtype(np.float32))
@@ -326,8 +342,9 @@ class Trainer:
         check_finite(loader.targets, f"{caller}: targets")
         with mode(self.model, training=False), no_grad():
             output = self.model(loader.take([0])[0])
-        check_labels(loader.targets, output.shape, getattr(self.loss, "ignore_index", -100), caller)
+        check_labels(loader.targets, output.shape, ignored_label(self.loss), caller)
 
 
-def _correct(output: Tensor, labels: Tensor) -> int:
-    return int((output.argmax(1) == labels).sum().item())
+def _is_true(result: Any) -> bool:
+    """Whether a callback wants to end the training; what `file.write` returns, say, means nothing."""
+    return result is True or (getattr(result, "dtype", None) == np.bool_ and bool(result))

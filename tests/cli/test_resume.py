@@ -2,6 +2,9 @@
 
 import signal
 import subprocess
+import sys
+
+import pytest
 
 from commandline import PYNN, assert_one_line_error, train
 
@@ -73,3 +76,47 @@ def test_resume_with_other_options_is_one_line(tmp_path):
     assert_one_line_error(train(tmp_path, "--resume"), "checkpoint.safetensors: not a readable safetensors file")
     (tmp_path / "checkpoint.safetensors").write_bytes(before["checkpoint.safetensors"])
     assert {p.name: p.read_bytes() for p in tmp_path.iterdir()} == before
+
+
+def interrupt_first_step(out, *arguments):
+    """`pynn train` with Ctrl-C in its first step."""
+    program = (
+        "import os, signal, sys; from pynn import cli; "
+        "cli.Schedule.on_step_end = lambda *_: os.kill(os.getpid(), signal.SIGINT); sys.exit(cli.main())"
+    )
+    command = [sys.executable, "-c", program, "train", "--out", str(out), *map(str, arguments)]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert_one_line_error(result, "interrupted after 0 epochs", status=130)
+
+
+def contents(out):
+    return {p.name: p.read_bytes() for p in out.iterdir() if p.name != "checkpoint.safetensors"}
+
+
+def test_ctrl_c_before_the_first_epoch_leaves_the_finished_run(tmp_path):
+    assert train(tmp_path, "mlp", "--epochs", 2).returncode == 0
+    before = contents(tmp_path)
+    assert {"model.safetensors", "history.csv"} <= before.keys()
+    interrupt_first_step(tmp_path, "mlp", "--epochs", 3, "--seed", 1)
+    assert contents(tmp_path) == before
+    assert train(tmp_path, "mlp", "--epochs", 3, "--seed", 1, "--resume").returncode == 0
+    assert len(history_of(tmp_path)) == 4 and contents(tmp_path)["model.safetensors"] != before["model.safetensors"]
+
+
+@pytest.mark.parametrize("schedule", ["constant", "cosine"])
+def test_an_unfinished_run_is_not_overwritten_unawares(schedule, tmp_path):
+    options = ("mlp", "--epochs", 2, "--schedule", schedule)
+    interrupt_first_step(tmp_path, *options)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    before = checkpoint.read_bytes()
+    assert_one_line_error(
+        train(tmp_path, *options),
+        f"{tmp_path} holds an unfinished run (0 of 2 epochs): "
+        "go on with --resume, start again with --overwrite, or choose another --out",
+    )
+    assert_one_line_error(train(tmp_path, *options, "--resume", "--overwrite"), "not allowed with")
+    assert [p.name for p in tmp_path.iterdir()] == [checkpoint.name] and checkpoint.read_bytes() == before
+    assert train(tmp_path, *options, "--overwrite").returncode == 0
+    assert train(tmp_path, *options).returncode == 0  # over a finished run
+    checkpoint.write_bytes(before[:-1])
+    assert_one_line_error(train(tmp_path, *options), "not of a finished run: go on with --resume, start again")

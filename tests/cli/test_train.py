@@ -150,7 +150,7 @@ def test_a_disk_that_fills_leaves_no_part_of_a_file(tmp_path):
     command = [sys.executable, "-c", limited + "sys.exit(main())", "train", "--epochs", "1", "--out", str(tmp_path)]
     result = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert result.returncode == 2
-    assert result.stderr.splitlines()[-1] == "pynn: [Errno 27] File too large"
+    assert result.stderr.splitlines()[-1] == f"pynn: [Errno 27] File too large: '{tmp_path / 'checkpoint.safetensors'}'"
     assert not list(tmp_path.iterdir())
 
 

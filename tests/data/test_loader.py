@@ -222,3 +222,9 @@ def test_means_that_do_not_fit_the_channels():
     loader = Loader(np.zeros((4, 3, 2, 2), np.uint8), mean=[0, 0])
     with pytest.raises(ValueError, match="3 values of mean and std"):
         next(iter(loader))
+
+
+@pytest.mark.parametrize("dtype", ["f2", ">f4", "i1", "c8", "O"])
+def test_a_dtype_that_tensors_have_not_is_named(dtype):
+    with pytest.raises(TypeError, match=f"expected float32, .*, got dtype {np.dtype(dtype)}"):
+        Loader(np.zeros((4, 2), dtype))

@@ -2,9 +2,6 @@
 
 import json
 import math
-import os
-import subprocess
-import sys
 
 import numpy as np
 import pytest
@@ -12,7 +9,6 @@ from safetensors.numpy import save_file
 
 import pynn
 from pynn import io
-from pynn.io.files import remove_leftovers
 
 
 def same(a, b):
@@ -132,13 +128,3 @@ def test_a_model_is_no_checkpoint(tmp_path):
         io.load_checkpoint(tmp_path / "w")
     with pytest.raises(FileNotFoundError):
         io.load_checkpoint(tmp_path / "none")
-
-
-def test_leftovers_of_killed_processes_are_removed(tmp_path):
-    gone = subprocess.Popen([sys.executable, "-c", ""])
-    gone.wait()
-    stays = {f".c.{os.getpid()}.tmp", ".c.x.tmp", ".c..tmp", f".d.{gone.pid}.tmp", "c", f"c.{gone.pid}.tmp"}
-    for name in (*stays, f".c.{gone.pid}.tmp", f".c.{10**30}.tmp"):
-        (tmp_path / name).touch()
-    remove_leftovers(tmp_path / "c")
-    assert {p.name for p in tmp_path.iterdir()} == stays

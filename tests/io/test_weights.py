@@ -1,7 +1,6 @@
-"""Safetensors files, and files that appear whole or not at all."""
+"""Safetensors files."""
 
 import json
-import os
 
 import numpy as np
 import pytest
@@ -98,29 +97,3 @@ def test_what_is_no_number_is_refused(tmp_path, value):
     with pytest.raises(ValueError, match="save_weights: 'w': expected numbers"):
         io.save_weights(tmp_path / "w", {"w": value})
     assert not list(tmp_path.iterdir())
-
-
-def test_an_error_leaves_the_file_as_it_was(tmp_path):
-    path = tmp_path / "file"
-    path.write_text("before")
-    with pytest.raises(OSError, match="no space"), io.replacing(path) as file:
-        file.write(b"half")
-        raise OSError("no space")
-    assert path.read_text() == "before"
-    assert [p.name for p in tmp_path.iterdir()] == ["file"]
-
-
-def test_a_new_file_has_the_usual_permissions(tmp_path):
-    (tmp_path / "usual").touch()
-    with io.replacing(tmp_path / "new"):
-        pass
-    assert os.stat(tmp_path / "new").st_mode == os.stat(tmp_path / "usual").st_mode
-
-
-def test_errors_name_the_file_and_not_the_temporary_one(tmp_path):
-    (tmp_path / "file").touch()
-    (tmp_path / "folder").mkdir()
-    for path in (tmp_path / "none" / "w", tmp_path / "file" / "w", tmp_path / "folder"):
-        with pytest.raises(OSError) as caught:
-            io.save_weights(path, {"w": np.zeros(2)})
-        assert str(caught.value).endswith(f": '{path}'")

@@ -177,6 +177,10 @@ WRONG_DESCRIPTIONS = {
     "infinity": (lambda d: d["preprocessing"].update(mean=float("inf")), "expected a finite number"),
     "other": (lambda d: d["preprocessing"].update(code="x"), "preprocessing: .*code"),
     "classes": (lambda d: d.update(classes=[1, 2]), "expected a list of names as classes"),
+    "padding": (
+        lambda d: d["architecture"]["layers"][0][1]["layers"][0][1]["arguments"].update(padding="full"),
+        "Conv2d '0.conv' cannot be built: .*expected padding as .*, got 'full'",
+    ),
     "huge": (
         lambda d: d["architecture"]["layers"][2][1]["arguments"].update(in_features=10**12, out_features=10**12),
         "Linear '2' cannot be built: a parameter of sizes .* is more than there are weights",

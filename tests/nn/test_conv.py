@@ -63,9 +63,26 @@ def test_repr_and_arguments():
     ("make", "message"),
     [
         (lambda: nn.Conv2d(3, 4, 3, groups=2), "Conv2d: expected in_channels divisible by groups = 2, got 3"),
-        (lambda: nn.Conv2d(0, 4, 3), "Conv2d: expected an integer >= 1 for in_channels, got 0"),
-        (lambda: nn.Conv2d(1, 4, (3, 3, 3)), "Conv2d: expected an integer >= 1 or 2 of them for kernel_size"),
-        (lambda: nn.Conv1d(1, 4, 3, stride=0), "Conv1d: expected an integer >= 1 for stride, got 0"),
+        (lambda: nn.Conv2d(0, 4, 3), "Conv2d: expected an integer >= 1 and < 2.31 for in_channels, got 0"),
+        (lambda: nn.Conv2d(3, 4, 3, groups=0), "Conv2d: expected an integer >= 1 and < 2.31 for groups, got 0"),
+        (lambda: nn.Conv2d(3, np.array([4, 4]), 3), r"< 2.31 for out_channels, got array\(\[4, 4\]\)"),
+        (lambda: nn.Conv2d(3, True, 3), "for out_channels, got True"),
+        (
+            lambda: nn.Conv2d(1, 4, (3, 3, 3)),
+            r"Conv2d: expected kernel_size as integers >= 1 and < 2.31, one or 2, got",
+        ),
+        (lambda: nn.Conv2d(1, 4, np.array([3, 3])), r"Conv2d: expected kernel_size as .*, got array\(\[3, 3\]\)"),
+        (lambda: nn.Conv2d(1, 4, pynn.tensor([3, 3])), "Conv2d: expected kernel_size as .*, got tensor"),
+        (lambda: nn.Conv1d(1, 4, 3, stride=0), "Conv1d: expected stride as an integer >= 1 and < 2.31, got 0"),
+        (lambda: nn.Conv2d(1, 4, 3, dilation=2**70), "Conv2d: expected dilation as integers >= 1 and < 2.31"),
+        (lambda: nn.Conv2d(1, 4, 3, padding="full"), "Conv2d: expected padding as .*'same' or 'valid', got 'full'"),
+        (lambda: nn.Conv2d(1, 4, 3, padding=-1), "Conv2d: expected padding as .*, got -1"),
+        (lambda: nn.Conv2d(1, 4, 3, padding=(1, 1, 1, 1)), r"Conv2d: expected padding as .*, got \(1, 1, 1, 1\)"),
+        (lambda: nn.Conv2d(1, 4, 3, padding=np.array([1, 1])), "Conv2d: expected padding as .*, got array"),
+        (lambda: nn.Conv2d(1, 4, 3, padding=2**62), "Conv2d: expected padding as integers >= 0 and < 2.31"),
+        (lambda: nn.Conv1d(1, 4, 3, 2, padding="same"), r"Conv1d: padding 'same' needs stride 1, got \(2,\)"),
+        (lambda: nn.ConvTranspose2d(1, 4, 3, padding="same"), "ConvTranspose2d: expected padding as .*, got 'same'"),
+        (lambda: nn.ConvTranspose1d(1, 4, 3, output_padding=-1), "ConvTranspose1d: expected output_padding as an int"),
         (lambda: nn.Conv2d(1, 4, 3, padding_mode="reflect"), "Conv2d: expected padding_mode 'zeros', got 'reflect'"),
         (lambda: nn.Conv2d(1, 4, 3, activation="gelu"), "Conv2d: expected one of .* as activation, got 'gelu'"),
         (lambda: nn.Conv2d(3, 4, 3)(np.zeros((2, 1, 5, 5), np.float32)), "Conv2d: .*expected 3 input channels, got 1"),
@@ -78,6 +95,23 @@ def test_repr_and_arguments():
 def test_wrong_arguments(make, message):
     with pytest.raises(ValueError, match=message):
         make()
+
+
+@pytest.mark.parametrize(
+    ("given", "kept"),
+    [
+        (pynn.tensor(1), 1),
+        (np.array(1), 1),
+        (np.int64(1), 1),
+        ([1, 1], (1, 1)),
+        ([[1, 1], 1], ((1, 1), 1)),
+        ("same",) * 2,
+    ],
+)
+def test_padding_in_many_forms(given, kept):
+    layer = nn.Conv2d(3, 4, 3, padding=given)
+    assert layer.padding == kept and type(layer.padding) is type(kept)
+    assert layer(np.zeros((2, 3, 5, 5), np.float32)).shape == (2, 4, 5, 5)
 
 
 @pytest.mark.parametrize("name", ["Conv1d", "Conv2d", "ConvTranspose1d", "ConvTranspose2d"])

@@ -285,10 +285,20 @@ def test_errors():
         ((x, w, None, 1, -1), "conv2d: expected padding as integers >= 0"),
         ((x[:, :, :2], w), r"conv2d: the kernel \(3, 3\) is larger than the padded input"),
         ((x, w, None, 1, 0, 1, 3), "conv2d: expected groups that divide 4 channels"),
-        ((x, w, None, (1, 2**40), ((0, 0), (0, 2**62))), "conv2d: a size is too large"),
+        ((x, w, None, 1, 2**31 - 1), "conv2d: a size is too large"),
+        ((x, w, None, 1, 2**62), r"conv2d: expected padding as integers >= 0 and < 2.31, pairs, .*, got 4611686018"),
+        ((x, w, None, 1, ((0, 0), (0, 2**31))), "conv2d: expected padding as integers >= 0 and < 2.31"),
+        ((x, w, None, (2**62, 1)), r"conv2d: expected stride as integers >= 1 and < 2.31, one or 2, got \(4611"),
+        ((x, w, None, 1, 0, 2**70), "conv2d: expected dilation as integers >= 1 and < 2.31, one or 2, got 11805"),
+        ((x, w, None, 1, np.array([1, 1])), r"conv2d: expected padding as .*, got array\(\[1, 1\]\)"),
+        ((x, w, None, 1, 0, 1, np.array([1, 1])), "conv2d: expected groups that divide 4 channels"),
     ]:
         with pytest.raises(ValueError, match=message):
             ops.conv2d(*arguments)
+    assert same_bits(ops.conv2d(x, w, None, 1, pynn.tensor(1)).numpy(), ops.conv2d(x, w, None, 1, 1).numpy())
+    for kwargs in ({"padding": 2**62}, {"stride": 2**62}, {"dilation": 2**62}, {"padding": "same"}):
+        with pytest.raises(ValueError, match=f"conv_transpose2d: expected {next(iter(kwargs))} as integers"):
+            ops.conv_transpose2d(x, w.transpose(1, 0, 2, 3), **kwargs)
     with pytest.raises(TypeError, match="conv2d: expected weight of the input's dtype float32, got float64"):
         ops.conv2d(x, w.astype(np.float64))
     with pytest.raises(TypeError, match="conv1d: expected bias of the input's dtype float32, got float64"):

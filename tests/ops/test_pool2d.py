@@ -31,6 +31,11 @@ MAX = {
     "many channels": ((37, 7, 7), {"kernel_size": (3, 2), "stride": (1, 2), "padding": (1, 0)}),
     "dilated": ((3, 9, 11), {"kernel_size": 3, "stride": 2, "padding": 1, "dilation": 2}),
     "ceil": ((6, 8, 7), {"kernel_size": 3, "stride": 2, "ceil_mode": True}),
+    "beyond the padding": ((6, 2, 3), {"kernel_size": (3, 4), "stride": 2, "padding": (0, 1), "ceil_mode": True}),
+    "beyond, dilated": (
+        (5, 3, 4),
+        {"kernel_size": 3, "stride": 3, "padding": (0, 1), "dilation": 2, "ceil_mode": True},
+    ),
     "gaps": ((9, 8, 8), {"kernel_size": 1, "stride": 3}),
     "wide numbers": ((3, 20, 18), {"kernel_size": (17, 18), "stride": 1}),
 }
@@ -42,6 +47,9 @@ AVERAGE = {
     "overlapping": ((5, 9, 9), {"kernel_size": 3, "stride": 2, "padding": 1, "count_include_pad": False}),
     "many channels": ((37, 7, 7), {"kernel_size": 3, "stride": 1, "padding": 1}),
     "ceil": ((6, 8, 7), {"kernel_size": 3, "stride": 2, "padding": 1, "ceil_mode": True}),
+    "beyond the padding": ((6, 2, 3), {"kernel_size": (3, 4), "stride": 2, "padding": (0, 1), "ceil_mode": True}),
+    "beyond, not counted": ((9, 2, 1), {"kernel_size": 3, "ceil_mode": True, "count_include_pad": False}),
+    "beyond, divisor": ((4, 1, 2), {"kernel_size": 4, "ceil_mode": True, "divisor_override": 7}),
     "divisor": ((9, 8, 8), {"kernel_size": 2, "stride": 3, "divisor_override": -3}),
 }
 ADAPTIVE = {
@@ -209,6 +217,32 @@ def test_against_torch(seed):
         compare_with_torch(partial(call, ops, name, arguments), partial(call, functional, name, arguments), x, 1e-12)
 
 
+@pytest.mark.parametrize("kernel", [1, 2, 3, 5])
+@pytest.mark.parametrize("stride", [1, 2, 3, 5])
+def test_ceil_mode_on_small_images_against_torch(kernel, stride):
+    """Windows larger than the padded image, too: the same outputs, or an error on both sides."""
+    functional = pytest.importorskip("torch").nn.functional
+    refused = 0
+    for size, padding, dilation in np.ndindex(5, kernel // 2 + 1, 2):
+        x = np.random.default_rng(size).permutation(3 * size * 4).reshape(1, 3, size, 4).astype(np.float64)
+        for name, arguments in (
+            ("max_pool2d", (kernel, stride, padding, dilation + 1, True, True)),
+            ("avg_pool2d", (kernel, stride, padding, True, bool(dilation), None)),
+            ("avg_pool2d", (kernel, stride, padding, True, True, 3)),
+        ):
+            ours, theirs = partial(call, ops, name, arguments), partial(call, functional, name, arguments)
+            try:
+                ours(x)
+            except ValueError as error:
+                if "see nothing but padding" not in str(error):  # where torch gives -inf
+                    refused += 1
+                    with pytest.raises(RuntimeError):
+                        theirs(pytest.importorskip("torch").from_numpy(x))
+            else:
+                compare_with_torch(ours, theirs, x, 1e-12)
+    assert refused
+
+
 @pytest.mark.parametrize("single", [False, True])
 @pytest.mark.parametrize("seed", range(10))
 def test_one_axis_against_torch(seed, single):
@@ -311,15 +345,22 @@ def test_errors_do_not_depend_on_earlier_calls():
 def test_errors():
     x = np.ones((1, 3, 5, 5), np.float32)
     for call, message in [
-        (lambda: ops.max_pool2d(x, 0), "max_pool2d: expected kernel_size as integers >= 1, one or 2, got 0"),
+        (lambda: ops.max_pool2d(x, 0), "max_pool2d: expected kernel_size as integers >= 1 and < 2.31, one or 2, got 0"),
         (lambda: ops.max_pool2d(x, 2, 0), "max_pool2d: expected stride as integers >= 1"),
         (lambda: ops.max_pool2d(x, 2, 2, 2), "max_pool2d: expected padding of at most half a window, 1, got 2"),
         (lambda: ops.max_pool2d(x, 2, 2, -1), "max_pool2d: expected padding as integers >= 0"),
         (lambda: ops.max_pool2d(x, 6), r"max_pool2d: windows of 6 do not fit into an input of 5 \(padding 0\)"),
+        (lambda: ops.max_pool2d(x, 8, 2, ceil_mode=True), "windows of 8 do not fit into an input of 5"),
         (lambda: ops.max_pool2d(x[0, 0], 2), r"max_pool2d: expected input of 3 or 4 axes, got shape \(5, 5\)"),
         (lambda: ops.max_pool2d(x[:, :, :0], 2), "do not fit into an input of 0"),
         (lambda: ops.max_pool2d(x[..., :1], (1, 2), 1, (0, 2), (1, 3)), "some windows see nothing but padding"),
-        (lambda: ops.avg_pool2d(x, 2, divisor_override=0), "expected an integer but 0 as divisor_override, got 0"),
+        (
+            lambda: ops.avg_pool2d(x, 2, divisor_override=0),
+            "expected an integer below 2.31 but 0 as divisor_override, got 0",
+        ),
+        (lambda: ops.max_pool2d(x, 2, 2**70), "max_pool2d: expected stride as integers >= 1 and < 2.31"),
+        (lambda: ops.avg_pool2d(x, 2, divisor_override=2**70), "expected an integer below 2.31 but 0 as divisor"),
+        (lambda: ops.adaptive_avg_pool2d(x, 2**70), "expected output_size as integers >= 1 and < 2.31"),
         (lambda: ops.avg_pool2d(x, (2, 2, 2)), "avg_pool2d: expected kernel_size as integers"),
         (lambda: ops.adaptive_avg_pool2d(x, 0), "adaptive_avg_pool2d: expected output_size as integers >= 1"),
         (lambda: ops.adaptive_max_pool2d(x[:, :, :0], 1), "adaptive_max_pool2d: expected an input that is not empty"),
