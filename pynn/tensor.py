@@ -18,7 +18,6 @@ int32 = np.dtype("int32")
 uint8 = np.dtype("uint8")
 bool_ = np.dtype("bool")
 
-_FLOATS = (float32, float64)
 _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}  # what is of a kind goes into what is of the same or a higher one
 
 
