@@ -58,15 +58,19 @@ using Interleave = void (*)(const T* x, int64_t plane, int64_t count, T* y, int6
 template <class T, int O>
 void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) {
   constexpr int L = lanes<T>;
-  for (int64_t j = 0; j < count; j += L) {
+  for (int64_t i = 0; i < count; i += L) {
+    const int64_t j = count < L ? 0 : min_of(i, count - L);  // the last vector goes over some pixels again
     Vec<T> rows[O], pixels[O];
     PYNN_UNROLL
     for (int o = 0; o < O; o++) rows[o] = in_register<T>(load(x + o * plane + j));
     weave<T>(rows, pixels);
-    const int64_t n = min_of(L, count - j);
-    if (y_step == O) {
+    const int64_t n = min_of(L, count);
+    if (y_step == O && n == L) {
       PYNN_UNROLL
-      for (int o = 0; o < O; o++) store(y + j * O + o * L, pixels[o], int(max_of(0, min_of(L, n * O - o * L))));
+      for (int o = 0; o < O; o++) store(y + j * O + o * L, pixels[o]);
+    } else if (y_step == O) {
+      PYNN_UNROLL
+      for (int o = 0; o < O; o++) store(y + o * L, pixels[o], int(max_of(0, min_of(L, n * O - o * L))));
     } else {
       alignas(kVectorBytes) T block[O * L];
       PYNN_UNROLL
