@@ -290,7 +290,7 @@ def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
     ],
 )
 def test_data_of_few_inputs(shape, c, kernel, before, dilation, size):
-    """Against float64, which sums in another way; the same bits in any split, at any width of vectors; NaN stays put."""
+    """Against float64, which sums in another way; the same bits in any split and at any width; NaN stays put."""
     rng = np.random.default_rng(0)
     dy, w, b = rng.standard_normal(shape), rng.standard_normal((shape[1], c, *kernel)), rng.standard_normal(c)
 
