@@ -68,18 +68,25 @@ void add_columns(const float* columns, int64_t count, int64_t size, int64_t c, f
 constexpr int kOneBlock = kLanes / lanes<float>;
 constexpr AddColumns add_functions[3] = {nullptr, add_columns<kOneBlock>, add_columns<2 * kOneBlock>};
 
+struct Layout {
+  const ConvShape& s;
+  const float* packed;
+  int64_t width = column_width(s), tile = balanced(s.ow, kTileRows);
+};
+
 // The row of dx that sees rows [first, last) of taps, numbered from the last one on, `dy` being the first row of them.
-void sum_row(const ConvShape& s, const float* packed, int64_t first, int64_t last, const float* dy, float* row) {
+void sum_row(const Layout& layout, int64_t first, int64_t last, const float* dy, float* row) {
   constexpr int64_t W = kTileColumns<float>;
-  const int64_t width = column_width(s), tile = balanced(s.ow, kTileRows);
+  const ConvShape& s = layout.s;
+  const int64_t width = layout.width, tile = layout.tile;
   alignas(kVectorBytes) float columns[kTileRows * 2 * kLanes], sums[2 * kLanes] = {};
   const Runs runs = {s.o, last - first, s.dilation_h * s.ow * s.o - s.o, 0};
   for (int64_t j = 0; j < s.ow; j += tile) {
     const int64_t count = min_of(tile, s.ow - j);
     for (int64_t v = 0; v < width; v += W) {
       const int64_t n = min_of(W, width - v);
-      tiles(0.0f).by_rows[count][n / lanes<float>](runs, dy + j * s.o, s.o, packed + first * s.o * width + v, width,
-                                                   columns + v, width, int(n), false, nullptr);
+      tiles(0.0f).by_rows[count][n / lanes<float>](runs, dy + j * s.o, s.o, layout.packed + first * s.o * width + v,
+                                                   width, columns + v, width, int(n), false, nullptr);
     }
     add_functions[width / kLanes](columns, count, s.kw * s.c, s.c, sums, row + j * s.c);
   }
@@ -101,20 +108,24 @@ Status data_columns(const Conv2dData& p) {
   float* const packed = scratch_of<float>(Scratch::pack_b, s.kh * s.o * column_width(s));
   if (!packed) return Status::out_of_memory;
   pack_columns(s, static_cast<const float*>(p.weight), packed);
-  const int64_t size = max_of(s.ow + s.kw - 1, s.left + s.w) * s.c + column_width(s);
-  const double cost = 0.75 / kVectorBytes * double(s.ow * s.kh * s.o * column_width(s));
+  const Layout layout{s, packed};
+  const int64_t size = max_of(s.ow + s.kw - 1, s.left + s.w) * s.c + layout.width;
+  const double cost = 0.75 / kVectorBytes * double(s.ow * s.kh * s.o * layout.width);
   int failed = 0;
   parallel_ranges(s.n * s.h, 1, cost, [&](int64_t begin, int64_t end) {
     float* const row = scratch_of<float>(Scratch::row, size);
     if (!row) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     __builtin_memset(row, 0, size_t(size) * sizeof(float));
-    for (int64_t r = begin; r < end; r++) {
-      // Row `at` of dy from the first that a row of taps meets; tap kh - 1 would meet row `above`.
-      const int64_t image = r / s.h, above = r % s.h + s.top - (s.kh - 1) * s.dilation_h;
-      const int64_t first = max_of(0, ceil_div(-above, s.dilation_h));
+    int64_t image = begin / s.h, i = begin % s.h;
+    for (int64_t r = begin; r < end; r++, i++) {
+      if (i == s.h) i = 0, image++;
+      // Row `above` of dy meets the last row of taps; those before lie outside.
+      const int64_t above = i + s.top - (s.kh - 1) * s.dilation_h;
+      int64_t first = 0;
+      while (first < s.kh && above + first * s.dilation_h < 0) first++;
       int64_t last = first;
       while (last < s.kh && above + last * s.dilation_h < s.oh) last++;
-      sum_row(s, packed, first, last, all + (image * s.oh + above + first * s.dilation_h) * s.ow * s.o, row);
+      sum_row(layout, first, last, all + (image * s.oh + above + first * s.dilation_h) * s.ow * s.o, row);
       float* const dx = static_cast<float*>(p.dx) + r * s.w * s.c;
       __builtin_memcpy(dx, row + s.left * s.c, size_t(s.w * s.c) * sizeof(float));
       if (bias)
