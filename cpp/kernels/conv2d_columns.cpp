@@ -68,6 +68,7 @@ void add_columns(const float* columns, int64_t count, int64_t size, int64_t c, f
 constexpr int kOneBlock = kLanes / lanes<float>;
 constexpr AddColumns add_functions[3] = {nullptr, add_columns<kOneBlock>, add_columns<2 * kOneBlock>};
 
+// Elements of a column in memory, and how many columns pass through the registers at once.
 struct Layout {
   const ConvShape& s;
   const float* packed;
@@ -99,7 +100,7 @@ bool columns_pay(const ConvShape& s) {
   if (s.dtype != DType::float32 || s.groups > 1 || s.stride_h > 1 || s.stride_w > 1 || s.dilation_w > 1) return false;
   const int64_t size = s.kw * s.c;
   if (s.c > kMostChannels || s.kw < 2 || size > 2 * kLanes || s.left < 0) return false;
-  return 5 * size >= 4 * column_width(s) && s.kh * s.o >= 2 * kLanes && s.ow >= 8;
+  return 5 * size >= 4 * column_width(s) && s.kh * s.o >= 2 * kLanes && s.ow >= 8 && s.h > 0;
 }
 
 Status data_columns(const Conv2dData& p) {

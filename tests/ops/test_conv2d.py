@@ -287,6 +287,7 @@ def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
         ((2, 40, 3, 31), 8, (1, 2), (0, 0), 1, (3, 32)),
         ((2, 9, 12, 12), 1, (6, 13), (6, 6), 1, (5, 12)),
         ((2, 70, 5, 8), 4, (9, 8), (12, 3), 1, (20, 30)),  # rows and columns of zeros only
+        ((2, 16, 2, 20), 3, (5, 5), (3, 2), 1, (0, 20)),
     ],
 )
 def test_data_of_few_inputs(shape, c, kernel, before, dilation, size):
