@@ -184,6 +184,7 @@ Status data(const Conv2dData& p) {
     return winograd({s.kh, static_cast<const float*>(p.dy), s.n, s.oh, s.ow, s.o, s.kh - 1 - s.top, s.kw - 1 - s.left,
                      static_cast<const float*>(p.weight), true, static_cast<float*>(p.dx), s.h, s.w, s.c,
                      static_cast<const float*>(p.bias), p.activation});
+  if (columns_pay(s)) return data_columns(p);
   return s.dtype == DType::float64 ? data_as<double>(p) : data_as<float>(p);
 }
 Status weight(const Conv2dWeight& p) {

@@ -58,6 +58,10 @@ struct Winograd {
 Status winograd(const Winograd& s);
 bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow);
 
+// The gradient of the input of few channels, whose rows of taps fill vectors.
+bool columns_pay(const ConvShape& s);
+Status data_columns(const Conv2dData& p);
+
 template <class T>
 Status weight_gradient(const Conv2dWeight& p);
 Status weight_gradient_planes(const Conv2dWeight& p);

@@ -58,15 +58,19 @@ using Interleave = void (*)(const T* x, int64_t plane, int64_t count, T* y, int6
 template <class T, int O>
 void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) {
   constexpr int L = lanes<T>;
-  for (int64_t j = 0; j < count; j += L) {
+  for (int64_t i = 0; i < count; i += L) {
+    const int64_t j = count < L ? 0 : min_of(i, count - L);  // the last vector goes over some pixels again
     Vec<T> rows[O], pixels[O];
     PYNN_UNROLL
     for (int o = 0; o < O; o++) rows[o] = in_register<T>(load(x + o * plane + j));
     weave<T>(rows, pixels);
-    const int64_t n = min_of(L, count - j);
-    if (y_step == O) {
+    const int64_t n = min_of(L, count);
+    if (y_step == O && n == L) {
       PYNN_UNROLL
-      for (int o = 0; o < O; o++) store(y + j * O + o * L, pixels[o], int(max_of(0, min_of(L, n * O - o * L))));
+      for (int o = 0; o < O; o++) store(y + j * O + o * L, pixels[o]);
+    } else if (y_step == O) {
+      PYNN_UNROLL
+      for (int o = 0; o < O; o++) store(y + o * L, pixels[o], int(max_of(0, min_of(L, n * O - o * L))));
     } else {
       alignas(kVectorBytes) T block[O * L];
       PYNN_UNROLL
@@ -266,6 +270,7 @@ Status correlate_planes(const Correlation<T>& s) {
       begin = i, before = rows;
       T* y = s.y + image * s.image_step + i * s.row_step;
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
+      int64_t done = 0;  // rows of the output
       for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
         while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
@@ -274,10 +279,13 @@ Status correlate_planes(const Correlation<T>& s) {
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);
+        // At once: the divisions of an activation pass beside the multiply-adds of the next tile.
+        for (; done < rows && done * layout.pitch + s.ow <= at + n * L; done++) {
+          functions<T>.interleave[s.o](out + done * layout.pitch, out_plane, s.ow, y + done * s.row_step,
+                                       s.column_step);
+          finish_row(s, y + done * s.row_step);
+        }
       }
-      for (int64_t r = 0; r < rows; r++)
-        functions<T>.interleave[s.o](out + r * layout.pitch, out_plane, s.ow, y + r * s.row_step, s.column_step);
-      for (int64_t r = 0; r < rows; r++) finish_row(s, y + r * s.row_step);
       row += rows;
     }
   });

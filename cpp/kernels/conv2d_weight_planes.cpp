@@ -4,6 +4,7 @@
 #include "kernels/conv2d_paths.h"
 #include "simd/lanes.h"
 #include "simd/transpose.h"
+#include "simd/weave.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -52,6 +53,20 @@ template <int kChannels>
 void pack_pixels(const float* x, int64_t pixels, int64_t some_channels, const float* end, float* to, int64_t size) {
   constexpr int64_t L = lanes<float>;
   const int64_t channels = kChannels ? kChannels : some_channels;
+  if constexpr (kVectorBytes == 64 && kChannels == 6) {
+    if (pixels >= L) {
+      for (int64_t i = 0; i < pixels; i += L) {
+        const int64_t at = min_of(i, pixels - L);  // the last vector goes over some pixels again
+        Vec<float> woven[kChannels], planes[kChannels];
+        PYNN_UNROLL
+        for (int q = 0; q < kChannels; q++) woven[q] = in_register<float>(load(x + at * kChannels + q * L));
+        unweave<float>(woven, planes);
+        PYNN_UNROLL
+        for (int q = 0; q < kChannels; q++) store(to + q * size + at, planes[q]);
+      }
+      return;
+    }
+  }
   for (int64_t i = 0; i < pixels; i += L, x += L * channels, to += L) {
     const int count = int(min_of(L, pixels - i));
     if (kChannels == 1) {
@@ -183,13 +198,15 @@ void sum_block(const Planes& g, const Conv2dWeight& p, int64_t number, float* dy
   const int64_t outputs = balanced(s.o, kTileOutputs), taps = balanced(g.taps, kTileTaps);
   for (int64_t piece = first; piece < last; piece++) {
     const int64_t steps = g.steps(pack_piece(g, p, piece, dy_planes, x_planes));
+    const float *plane = x_planes, *row = plane, *at = plane;  // where the next tap's channel, row and self begin
+    int64_t row_number = 0, column = 0;
     for (int64_t tap = 0; tap < g.taps; tap += taps) {
       const int64_t count = min_of(taps, g.taps - tap);
       const float* x[kTileTaps];
-      for (int64_t t = 0; t < count; t++) {
-        const int64_t u = tap + t;
-        x[t] = x_planes + u / (s.kh * s.kw) * g.x_size + u / s.kw % s.kh * s.dilation_h * g.pitch +
-               u % s.kw * s.dilation_w;
+      for (int64_t t = 0; t < count; t++, at += s.dilation_w) {
+        if (column == s.kw) column = 0, row_number++, at = row += s.dilation_h * g.pitch;
+        if (row_number == s.kh) row_number = 0, at = row = plane += g.x_size;
+        x[t] = at, column++;
       }
       for (int64_t o = 0; o < s.o; o += outputs)
         plane_tiles.of[min_of(outputs, s.o - o)][count](dy_planes + o * g.dy_size, g.dy_size, x, steps,

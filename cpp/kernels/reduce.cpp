@@ -95,8 +95,24 @@ PYNN_INLINE void store_columns(T* p, const Column<T>& from, int n) {
 // to = the sum of rows [begin, end): chains of `block`, then the tree. n columns of a Column are real.
 template <int64_t block, class S, class T>
 void sum_strip(T* to, const T* x, int64_t stride, int64_t begin, int64_t end, int n) {
+  constexpr int kChains = sizeof(S) > kVectorBytes ? 1 : 4;  // of additions in flight
   PairwiseSum<S> tree;
-  for (int64_t i = begin; i < end;) {
+  int64_t i = begin;
+  for (; i + kChains * block <= end; i += kChains * block) {
+    S sum[kChains], row;
+    PYNN_UNROLL
+    for (int c = 0; c < kChains; c++) load_columns(sum[c], x + (i + c * block) * stride, n);
+    for (int64_t r = 1; r < block; r++) {
+      PYNN_UNROLL
+      for (int c = 0; c < kChains; c++) {
+        load_columns(row, x + (i + c * block + r) * stride, n);
+        sum[c] = sum[c] + row;
+      }
+    }
+    PYNN_UNROLL
+    for (int c = 0; c < kChains; c++) tree.add(sum[c]);
+  }
+  while (i < end) {
     const int64_t stop = min_of(end, i + block);
     S sum, row;
     load_columns(sum, x + i * stride, n);

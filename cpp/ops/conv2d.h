@@ -39,7 +39,8 @@ struct Conv2d {
 };
 
 // dx = f(the gradient of x + bias), a chain over kh, kw from the last tap to the first, then o, or Winograd's algorithm
-// as above; bias is null, or has groups * c elements.
+// as above; bias is null, or has groups * c elements. Few input channels in float32, whose rows of taps fill vectors: a
+// chain over kh, then o, for each tap of a row; these are added from the last to the first.
 struct Conv2dData {
   static constexpr const char* name = "conv2d_data";
   static constexpr bool arithmetic = true;
