@@ -272,7 +272,13 @@ Status weight_gradient(const Conv2dWeight& p) {
   const double cost = conv_cost<T>(p.shape);
   const int64_t threads = plan_threads(cost), parts = g.parts();
   const int64_t most = max_of(1, kSumBytes / (g.sum_size() * int64_t(sizeof(T))));
-  const int64_t each = threads == 1 ? most : min_of(most, ceil_div(parts, 2 * threads));
+  // The pieces, up to four a thread, that leave a thread the fewest parts.
+  int64_t each = most;
+  for (int64_t tasks = threads, least = INT64_MAX; threads > 1 && tasks <= 4 * threads; tasks++) {
+    const int64_t size = min_of(most, ceil_div(parts, tasks));
+    const int64_t busiest = ceil_div(ceil_div(parts, size), threads) * size;
+    if (busiest < least) least = busiest, each = size;
+  }
   int failed = 0;
   parallel_tasks(ceil_div(parts, each), cost, [&](int64_t task) {
     if (!sum_parts(g, task * each, min_of(parts, (task + 1) * each), static_cast<T*>(p.dw)))

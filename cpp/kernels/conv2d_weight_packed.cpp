@@ -1,14 +1,15 @@
-// The gradient of the weight where there are many channels. Of a block of pixels, dy is packed in panels (in L2) and x
-// in strips as high as a tile (in L1), which serve all taps and panels. A sum stays in registers from the first pixel
-// of its block to the last, and is added to the tree on its way to memory.
+// The gradient of the weight where there are many channels, stride 1. Of a block of pixels, dy is packed in panels (in
+// L2) and x in strips as high as a tile (in L1), which serve all taps and panels. A sum stays in registers from the
+// first pixel of its block to the last, and is added to the tree on its way to memory.
 #include "kernels/conv2d_paths.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
 
-constexpr int64_t kStripBytes = 96 * 1024;   // of a strip of x at most: 28 KB for 512 pixels without a border
+constexpr int64_t kStripBytes = 384 * 1024;  // of the strips that are packed together, in L2
 constexpr int64_t kPanelBytes = 512 * 1024;  // of the panels of a task, in L2
 constexpr int64_t kSumBytes = 1024 * 1024;   // of the sums of a task
+constexpr int64_t kAheadBytes = 8 * 1024;    // between what is packed and what is on its way into the cache
 
 template <class T>
 struct Wide {
@@ -17,8 +18,8 @@ struct Wide {
   const WeightBlocks blocks;
   const T *x, *dy;
   T* dw;
-  int64_t channels, outputs, taps, height, strips, panels, pixels;  // of a block at most
-  bool packs;
+  int64_t channels, outputs, taps, height, strips, panels;
+  bool packs;  // dy, where a pixel of it holds more than a panel or a vector could not be masked
 
   explicit Wide(const Conv2dWeight& p)
       : s(p.shape),
@@ -32,17 +33,18 @@ struct Wide {
     height = balanced(s.c, kTileRows);
     strips = ceil_div(s.c, height);
     panels = ceil_div(s.o, W);
-    pixels = blocks.images * blocks.rows * s.ow;
     packs = outputs > W || (!kReadsRaggedRows && s.o % L != 0);
   }
   int64_t strip_size() const {
-    return blocks.images * min_of(s.h, (blocks.rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1) * s.w * height;
+    const int64_t rows = min_of(s.h, blocks.rows + (s.kh - 1) * s.dilation_h);
+    return blocks.images * rows * s.w * height + L;  // the last vector reaches beyond
   }
-  int64_t panel_size() const { return pixels * W; }
+  int64_t panel_size() const { return blocks.images * blocks.rows * s.ow * W; }
   int64_t sum_size() const { return height * W; }  // of a tile
+  int64_t ahead(int64_t pixel) const { return max_of(1, kAheadBytes / int64_t(sizeof(T)) / pixel) * pixel; }
 };
 
-// The strips [strip, strip_end) and panels [panel, panel_end) of a group.
+// The work of a task: strips [strip, strip_end) and panels [panel, panel_end) of a group, all taps.
 struct Piece {
   int64_t group, strip, strip_end, panel, panel_end;
 };
@@ -57,152 +59,138 @@ struct Block {
     image_end = min_of(s.n, image + g.blocks.images);
     row = number % g.blocks.rows_count * g.blocks.rows;
     row_end = min_of(s.oh, row + g.blocks.rows);
-    from = max_of(0, row * s.stride_h - s.top);
-    to = max_of(from, min_of(s.h, (row_end - 1) * s.stride_h - s.top + (s.kh - 1) * s.dilation_h + 1));
+    from = min_of(s.h, max_of(0, row - s.top));
+    to = max_of(from, min_of(s.h, row_end - s.top + (s.kh - 1) * s.dilation_h));
   }
+  int64_t first_pixel(const ConvShape& s) const { return (image * s.oh + row) * s.ow; }
+  int64_t x_pixels(const ConvShape& s) const { return (to - from) * s.w; }  // of an image
+  int64_t dy_pixels(const ConvShape& s) const { return (row_end - row) * s.ow; }
 };
 
-// What is needed next, on its way into the second cache: some lines with each tile.
-struct Ahead {
-  const char *x, *dy, *dy_end;
-  int64_t x_step, x_left, x_each, dy_each;
-  PYNN_INLINE void fetch() {
-    for (int64_t i = 0; i < x_each && x_left > 0; i++, x_left--, x += x_step) {
-      __builtin_prefetch(x, 0, 2);
-      __builtin_prefetch(x + 55, 0, 2);
-    }
-    for (int64_t i = 0; i < dy_each && dy < dy_end; i++, dy += 64) __builtin_prefetch(dy, 0, 2);
-  }
-};
-
-// out[i * height + j] = channel j of pixel i. A whole vector is read wherever the pixel has as many channels.
+// Strips [first, last) of a group: out[strip][i * height + j] = channel j of pixel i. The pixels are read once and in
+// order, as memory likes it, and a whole vector wherever a pixel has as many channels left.
 template <class T>
-void pack_strip(const Wide<T>& g, const Block& block, int64_t channel, int64_t height, T* out) {
+void pack_strips(const Wide<T>& g, const Block& block, int64_t group, int64_t first, int64_t last, T* out) {
   constexpr int64_t L = lanes<T>;
-  const int64_t pixels = (block.to - block.from) * g.s.w, there = g.channels - channel;
+  const int64_t pixels = block.x_pixels(g.s), size = g.strip_size(), ahead = g.ahead(g.channels);
   for (int64_t image = block.image; image < block.image_end; image++) {
-    const T* x = g.x + (image * g.s.h + block.from) * g.s.w * g.channels + channel;
-    for (int64_t i = 0; i < pixels; i++, x += g.channels, out += height)
-      for (int64_t j = 0; j < height; j += L) store(out + j, load(x + j, int(min_of(L, there - j))));
+    const T* x = g.x + (image * g.s.h + block.from) * g.s.w * g.channels;
+    for (int64_t i = 0; i < pixels; i++, x += g.channels, out += g.height)
+      for (int64_t r = first; r < last; r++) {
+        const int64_t channel = group * g.s.c + r * g.height, left = g.channels - channel;
+        T* to = out + (r - first) * size;
+        __builtin_prefetch(x + ahead + channel);
+        for (int64_t v = 0; v < min_of(left, g.height); v += L)
+          store(to + v, load(x + channel + v, int(min_of(L, left - v))));
+      }
   }
 }
 
-// The panels of a piece as whole vectors: the pixels are read once and in order, as memory likes it.
+// The panels of a piece as whole vectors.
 template <class T>
 void pack_panels_of(const Wide<T>& g, const Block& block, const Piece& piece, T* packed) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
-  const int64_t count = (block.image_end - block.image) * (block.row_end - block.row) * g.s.ow;
-  const T* dy = g.dy + (block.image * g.s.oh + block.row) * g.s.ow * g.outputs + piece.group * g.s.o;
-  for (int64_t i = 0; i < count; i++, dy += g.outputs)
+  const int64_t pixels = block.dy_pixels(g.s) * (block.image_end - block.image), ahead = g.ahead(g.outputs);
+  const T* dy = g.dy + block.first_pixel(g.s) * g.outputs + piece.group * g.s.o;
+  for (int64_t i = 0; i < pixels; i++, dy += g.outputs)
     for (int64_t p = piece.panel; p < piece.panel_end; p++) {
       const int64_t columns = min_of(W, g.s.o - p * W), width = ceil_div(columns, L) * L;
       T* to = packed + (p - piece.panel) * g.panel_size() + i * width;
-      for (int64_t v = 0; v < width; v += L) store(to + v, load(dy + p * W + v, int(min_of(L, columns - v))));
+      for (int64_t v = 0; v < width; v += L) {
+        __builtin_prefetch(dy + ahead + p * W + v);
+        store(to + v, load(dy + p * W + v, int(min_of(L, columns - v))));
+      }
     }
 }
 
-// The pixels of a block whose tap lies inside, as terms of a tile, and where the first of them is.
+// The pixels of a block whose tap lies inside, as terms of a tile. Steps are in pixels.
 struct Window {
-  Runs runs;
-  int64_t x, dy;  // pixels of the strip and of the block
+  Runs runs = {0, 0};
+  int64_t images, x = 0, dy = 0;  // the first pixel in a strip, in a panel
   template <class T>
-  Window(const Wide<T>& g, const Block& block, int64_t tap) : runs{0, 0}, x(0), dy(0) {
+  Window(const Wide<T>& g, const Block& block, int64_t tap) : images(block.image_end - block.image) {
     const ConvShape& s = g.s;
     const int64_t down = tap / s.kw * s.dilation_h - s.top, right = tap % s.kw * s.dilation_w - s.left;
-    const int64_t row = max_of(block.row, ceil_div(-down, s.stride_h));
-    const int64_t row_end = min_of(block.row_end, s.h > down ? (s.h - down - 1) / s.stride_h + 1 : 0);
-    const int64_t column = max_of(0, ceil_div(-right, s.stride_w));
-    const int64_t column_end = min_of(s.ow, s.w > right ? (s.w - right - 1) / s.stride_w + 1 : 0);
-    if (row >= row_end || column >= column_end) return;
-    const int64_t k = column_end - column;
-    runs = {k, row_end - row, s.stride_h * s.w - k * s.stride_w, s.ow - k};
-    x = (row * s.stride_h + down - block.from) * s.w + column * s.stride_w + right;
+    const int64_t row = max_of(block.row, -down), row_end = min_of(block.row_end, s.h - down);
+    const int64_t column = max_of(0, -right), columns = min_of(s.ow, s.w - right) - column;
+    if (row >= row_end || columns <= 0) return;
+    runs = {columns, row_end - row, s.w - columns, s.ow - columns};
+    x = (row + down - block.from) * s.w + column + right;
     dy = (row - block.row) * s.ow + column;
-    if (runs.a_next == 0 && runs.b_next == 0) runs = {k * runs.count};
+    // Without a border all rows are one, and all images.
+    if (runs.a_next || runs.b_next) return;
+    runs = {columns * runs.count};
+    if (runs.length != block.x_pixels(s) || runs.length != block.dy_pixels(s)) return;
+    runs.length *= images;
+    images = 1;
   }
 };
 
-// What becomes of the sums of a block: they are added to those of `merges` slots from `top - 1` down, see sum_tree.
+// Where the sums of a block go: those in the slots from `top - 1` down to `to` are added to them, as in sum_tree.
 struct Level {
-  int64_t top, merges;
+  int64_t top = 0, to;
   bool last;
-  Level(int64_t number, int64_t count) : top(0), merges(0), last(number + 1 == count) {
+  Level(int64_t number, int64_t count) : last(number + 1 == count) {
     for (int64_t n = number; n; n /= 2) top += n % 2;
-    for (int64_t n = number; n % 2; n /= 2) merges++;
-    if (last) merges = top;
+    to = top;
+    for (int64_t n = number; n % 2; n /= 2) to--;
+    if (last) to = 0;
   }
 };
+
+// Adds the sums of a tile to the tree, whose slots lie `step` apart; the last block's go to dw.
+template <class T>
+void add_tile(const Wide<T>& g, const Level& level, int64_t rows, int64_t columns, const T* sums, T* slots,
+              int64_t step, T* dw) {
+  constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
+  for (int64_t i = 0; i < rows; i++)
+    for (int64_t v = 0; v < columns; v += L) {
+      Vec<T> sum = load(sums + i * W + v);
+      for (int64_t slot = level.top - 1; slot >= level.to; slot--) sum = load(slots + slot * step + i * W + v) + sum;
+      if (level.last)
+        store(dw + i * g.s.o + v, sum, int(min_of(L, columns - v)));
+      else
+        store(slots + level.to * step + i * W + v, sum);
+    }
+}
 
 template <class T>
 bool sum_piece(const Wide<T>& g, const Piece& piece) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const ConvShape& s = g.s;
-  const int64_t panels = piece.panel_end - piece.panel, calls = panels * g.taps;
-  const int64_t slot = (piece.strip_end - piece.strip) * calls * g.sum_size();
-  T* const slots = scratch_of<T>(Scratch::partial, tree_levels(g.blocks.count) * slot);
-  T* const strip = scratch_of<T>(Scratch::pack_a, g.strip_size());
-  T* const packed = g.packs ? scratch_of<T>(Scratch::pack_b, panels * g.panel_size()) : nullptr;
-  if (!slots || !strip || (g.packs && !packed)) return false;
-  alignas(64) T sums[kTileRows * W] = {};
+  const int64_t strips = piece.strip_end - piece.strip, panels = piece.panel_end - piece.panel;
+  const int64_t together = min_of(strips, max_of(1, kStripBytes / (g.strip_size() * int64_t(sizeof(T)))));
+  const int64_t step = strips * g.taps * panels * g.sum_size();
+  T* const slots = scratch_of<T>(Scratch::partial, tree_levels(g.blocks.count) * step);
+  T* const packed_x = scratch_of<T>(Scratch::pack_a, together * g.strip_size());
+  T* const packed_dy = g.packs ? scratch_of<T>(Scratch::pack_b, panels * g.panel_size()) : nullptr;
+  if (!slots || !packed_x || (g.packs && !packed_dy)) return false;
+  alignas(64) T sums[kTileRows * W] = {};  // lanes beyond the columns stay zero
   for (int64_t number = 0; number < g.blocks.count; number++) {
-    const Block block(g, number), next(g, min_of(number + 1, g.blocks.count - 1));
+    const Block block(g, number);
     const Level level(number, g.blocks.count);
-    const int64_t images = block.image_end - block.image;
-    const int64_t x_image = (block.to - block.from) * s.w, dy_image = (block.row_end - block.row) * s.ow;
-    if (packed) pack_panels_of(g, block, piece, packed);
-    Ahead ahead = {};
-    {
-      const int64_t count = (next.image_end - next.image) * (next.row_end - next.row) * s.ow;
-      const T* dy = g.dy + (next.image * s.oh + next.row) * s.ow * g.outputs;
-      ahead.dy = reinterpret_cast<const char*>(dy);
-      ahead.dy_end = reinterpret_cast<const char*>(dy + count * g.outputs);
-      ahead.dy_each = ceil_div(ahead.dy_end - ahead.dy, 64 * calls * (piece.strip_end - piece.strip));
-    }
-    T* at = slots;
-    for (int64_t r = piece.strip; r < piece.strip_end; r++) {
-      const int64_t channel = r * g.height, rows = min_of(g.height, s.c - channel);
-      pack_strip(g, block, piece.group * s.c + channel, rows, strip);
-      {
-        const bool more = r + 1 < piece.strip_end;
-        const Block& of = more ? block : next;
-        ahead.x = reinterpret_cast<const char*>(g.x + (of.image * s.h + of.from) * s.w * g.channels +
-                                                piece.group * s.c + (more ? r + 1 : piece.strip) * g.height);
-        ahead.x_left = (of.image_end - of.image) * (of.to - of.from) * s.w;
-        ahead.x_step = g.channels * int64_t(sizeof(T));
-        ahead.x_each = ceil_div(ahead.x_left, calls);
-      }
+    if (packed_dy) pack_panels_of(g, block, piece, packed_dy);
+    T* slot = slots;
+    for (int64_t r = 0; r < strips; r++) {
+      const int64_t channel = (piece.strip + r) * g.height, rows = min_of(g.height, s.c - channel);
+      if (r % together == 0)
+        pack_strips(g, block, piece.group, piece.strip + r, piece.strip + min_of(strips, r + together), packed_x);
+      const T* const strip = packed_x + r % together * g.strip_size();
       for (int64_t tap = 0; tap < g.taps; tap++) {
-        Window window(g, block, tap);
-        int64_t count = images;
-        if (window.runs.count == 1 && window.runs.length == x_image && window.runs.length == dy_image) {
-          window.runs.length *= images;
-          count = 1;
-        }
-        for (int64_t p = piece.panel; p < piece.panel_end; p++, at += g.sum_size()) {
-          const int64_t columns = min_of(W, s.o - p * W), vectors = ceil_div(columns, L);
-          const int64_t step = packed ? vectors * L : g.outputs;
-          const T* dy = packed ? packed + (p - piece.panel) * g.panel_size()
-                               : g.dy + (block.image * s.oh + block.row) * s.ow * g.outputs;
+        const Window window(g, block, tap);
+        for (int64_t p = 0; p < panels; p++, slot += g.sum_size()) {
+          const int64_t column = (piece.panel + p) * W, columns = min_of(W, s.o - column);
+          const int64_t vectors = ceil_div(columns, L), dy_step = packed_dy ? vectors * L : g.outputs;
+          const T* const dy = packed_dy ? packed_dy + p * g.panel_size() : g.dy + block.first_pixel(s) * g.outputs;
           Runs runs = window.runs;
-          runs.a_next *= rows;
-          runs.b_next *= step;
-          ahead.fetch();
-          for (int64_t i = 0; i < count; i++)
-            tiles(T{}).by_columns[rows][vectors](runs, strip + (i * x_image + window.x) * rows, rows * s.stride_w,
-                                                 dy + (i * dy_image + window.dy) * step, step, sums, W,
-                                                 int(packed ? vectors * L : columns), i > 0, nullptr);
-          T* const to = at + (level.top - level.merges) * slot;
-          T* const out = g.dw + ((piece.group * g.taps + tap) * s.c + channel) * s.o + p * W;
-          for (int64_t i = 0; i < rows; i++)
-            for (int64_t v = 0; v < vectors * L; v += L) {
-              Vec<T> sum = load(sums + i * W + v);
-              for (int64_t m = 1; m <= level.merges; m++)
-                sum = load(at + (level.top - m) * slot + i * W + v) + sum;
-              if (level.last)
-                store(out + i * s.o + v, sum, int(min_of(L, columns - v)));
-              else
-                store(to + i * W + v, sum);
-            }
+          runs.a_next *= g.height;
+          runs.b_next *= dy_step;
+          for (int64_t i = 0; i < window.images; i++)
+            tiles(T{}).by_columns[rows][vectors](runs, strip + (i * block.x_pixels(s) + window.x) * g.height, g.height,
+                                                 dy + (i * block.dy_pixels(s) + window.dy) * dy_step, dy_step, sums, W,
+                                                 int(packed_dy ? vectors * L : columns), i > 0, nullptr);
+          add_tile(g, level, rows, columns, sums, slot, step,
+                   g.dw + ((piece.group * g.taps + tap) * s.c + channel) * s.o + column);
         }
       }
     }
@@ -210,39 +198,51 @@ bool sum_piece(const Wide<T>& g, const Piece& piece) {
   return true;
 }
 
+// Strips and panels of a task: of the cuts that fit the caches, the one that leaves a thread the least work.
+struct Cut {
+  int64_t strips, panels;
+  template <class T>
+  Cut(const Wide<T>& g, int64_t threads) {
+    const int64_t bytes = int64_t(sizeof(T)), pixels = g.panel_size() / g.W;
+    const int64_t widest = max_of(1, kPanelBytes / (g.panel_size() * bytes)), first = ceil_div(g.panels, widest);
+    double least = 0;
+    for (int64_t across = first; across <= min_of(g.panels, first + threads); across++) {
+      const int64_t width = ceil_div(g.panels, across);
+      const int64_t highest = max_of(1, kSumBytes / (width * g.taps * g.sum_size() * bytes));
+      const int64_t fewest = ceil_div(g.strips, highest);
+      for (int64_t down = fewest; down <= min_of(g.strips, fewest + 2 * threads); down++) {
+        const int64_t height = ceil_div(g.strips, down);
+        const int64_t tasks = g.s.groups * ceil_div(g.strips, height) * ceil_div(g.panels, width);
+        // Cycles a pixel: of the tiles, and of what is packed.
+        const double cycles = 14 * double(height * width * g.taps) + 10 * double(height + width);
+        const double work = double(ceil_div(tasks, threads)) * cycles * double(pixels);
+        if (least > 0 && work >= least) continue;
+        least = work;
+        strips = height;
+        panels = width;
+      }
+    }
+  }
+};
+
 }  // namespace
 
 bool weight_packed_pays(const ConvShape& s) {
-  return s.c >= 16 && s.n > 0 && WeightBlocks(s).columns_count == 1 &&
-         s.kh * s.kw * ceil_div(s.o, 32) >= 4;
+  return s.stride_h == 1 && s.stride_w == 1 && s.c >= (pointwise(s) ? 64 : 96) &&
+         s.kh * s.kw * ceil_div(s.o, 32) >= 4 && s.n > 0 && WeightBlocks(s).columns_count == 1;
 }
 
 template <class T>
 Status weight_gradient_packed(const Conv2dWeight& p) {
   const Wide<T> g(p);
   const double cost = conv_cost<T>(p.shape);
-  const int64_t threads = plan_threads(cost), bytes = int64_t(sizeof(T));
-  // The cut that gives a thread the least work.
-  int64_t strips = 1, panels = 1;
-  double least = 1e300;
-  for (int64_t cut = 1; cut <= g.panels; cut++) {
-    const int64_t width = ceil_div(g.panels, cut);
-    if (width > max_of(1, kPanelBytes / (g.panel_size() * bytes))) continue;
-    const int64_t most = max_of(1, kSumBytes / (width * g.taps * g.sum_size() * bytes));
-    for (int64_t pieces = ceil_div(g.strips, most); pieces <= g.strips; pieces++) {
-      const int64_t high = ceil_div(g.strips, pieces);
-      const int64_t tasks = g.s.groups * ceil_div(g.strips, high) * ceil_div(g.panels, width);
-      const double work = double(ceil_div(tasks, threads)) *
-                          (double(high * width * g.taps) * 14 + 10 * double(high) + 10 * double(width));
-      if (work < least) least = work, strips = high, panels = width;
-    }
-  }
-  const int64_t across = ceil_div(g.panels, panels), down = ceil_div(g.strips, strips);
+  const Cut cut(g, plan_threads(cost));
+  const int64_t across = ceil_div(g.panels, cut.panels), down = ceil_div(g.strips, cut.strips);
   int failed = 0;
-  parallel_tasks(g.s.groups * across * down, cost, [&](int64_t task) {
-    const int64_t panel = task % across * panels, strip = task / across % down * strips;
-    if (!sum_piece(g, {task / across / down, strip, min_of(g.strips, strip + strips), panel,
-                       min_of(g.panels, panel + panels)}))
+  parallel_tasks(g.s.groups * down * across, cost, [&](int64_t task) {
+    const int64_t panel = task % across * cut.panels, strip = task / across % down * cut.strips;
+    if (!sum_piece(g, {task / across / down, strip, min_of(g.strips, strip + cut.strips), panel,
+                       min_of(g.panels, panel + cut.panels)}))
       __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
   return failed ? Status::out_of_memory : Status::ok;
