@@ -9,7 +9,7 @@ namespace {
 constexpr int64_t kStripBytes = 384 * 1024;  // of the strips that are packed together, in L2
 constexpr int64_t kPanelBytes = 512 * 1024;  // of the panels of a task, in L2
 constexpr int64_t kSumBytes = 1024 * 1024;   // of the sums of a task
-constexpr int64_t kAheadBytes = 8 * 1024;    // between what is packed and what is on its way into the cache
+constexpr int64_t kAheadBytes = 16 * 1024;   // between what is packed and what is on its way into the second cache
 
 template <class T>
 struct Wide {
@@ -79,7 +79,7 @@ void pack_strips(const Wide<T>& g, const Block& block, int64_t group, int64_t fi
       for (int64_t r = first; r < last; r++) {
         const int64_t channel = group * g.s.c + r * g.height, left = g.channels - channel;
         T* to = out + (r - first) * size;
-        __builtin_prefetch(x + ahead + channel);
+        __builtin_prefetch(x + ahead + channel, 0, 2);
         for (int64_t v = 0; v < min_of(left, g.height); v += L)
           store(to + v, load(x + channel + v, int(min_of(L, left - v))));
       }
@@ -97,7 +97,7 @@ void pack_panels_of(const Wide<T>& g, const Block& block, const Piece& piece, T*
       const int64_t columns = min_of(W, g.s.o - p * W), width = ceil_div(columns, L) * L;
       T* to = packed + (p - piece.panel) * g.panel_size() + i * width;
       for (int64_t v = 0; v < width; v += L) {
-        __builtin_prefetch(dy + ahead + p * W + v);
+        __builtin_prefetch(dy + ahead + p * W + v, 0, 2);
         store(to + v, load(dy + p * W + v, int(min_of(L, columns - v))));
       }
     }
