@@ -68,6 +68,24 @@ Status weight_gradient_planes(const Conv2dWeight& p);
 bool weight_planes_pay(const ConvShape& s);
 
 template <class T>
+Status weight_gradient_packed(const Conv2dWeight& p);
+bool weight_packed_pays(const ConvShape& s);
+
+// Pixels of dy that are summed in one chain: whole images, rows of one, or a piece of a row.
+struct WeightBlocks {
+  static constexpr int64_t kTerms = 512;
+  int64_t images, rows, columns, rows_count, columns_count, count;
+  explicit WeightBlocks(const ConvShape& s) {
+    columns = balanced(s.ow, kTerms);
+    columns_count = ceil_div(s.ow, columns);
+    rows = columns_count > 1 ? 1 : balanced(s.oh, max_of(1, kTerms / s.ow));
+    rows_count = ceil_div(s.oh, rows);
+    images = rows_count * columns_count > 1 ? 1 : max_of(1, kTerms / (s.oh * s.ow));
+    count = ceil_div(s.n, images) * rows_count * columns_count;
+  }
+};
+
+template <class T>
 PYNN_INLINE void add_to(T* a, const T* b, int64_t n) {  // n is a multiple of the lanes
   for (int64_t i = 0; i < n; i += lanes<T>) store(a + i, load(a + i) + load(b + i));
 }

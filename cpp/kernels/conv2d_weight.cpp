@@ -5,22 +5,8 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
-constexpr int64_t kBlockTerms = 512;
 constexpr int64_t kChunkPixels = 128;      // of dy in one pass through the tiles: with 32 columns 16 KB, in L1
 constexpr int64_t kSumBytes = 512 * 1024;  // of the sums of a task, in L2 beside a chunk of x and dy
-
-// Pixels of dy that are summed in one chain: whole images, rows of one, or a piece of a row.
-struct Blocks {
-  int64_t images, rows, columns, rows_count, columns_count, count;
-  explicit Blocks(const ConvShape& s) {
-    columns = balanced(s.ow, kBlockTerms);
-    columns_count = ceil_div(s.ow, columns);
-    rows = columns_count > 1 ? 1 : balanced(s.oh, max_of(1, kBlockTerms / s.ow));
-    rows_count = ceil_div(s.oh, rows);
-    images = rows_count * columns_count > 1 ? 1 : max_of(1, kBlockTerms / (s.oh * s.ow));
-    count = ceil_div(s.n, images) * rows_count * columns_count;
-  }
-};
 
 // The sums of one tile column: `height` rows (of a tap's channels, or of a row of taps with theirs) from `first` on.
 struct Part {
@@ -31,7 +17,7 @@ template <class T>
 struct Gradient {
   static constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const ConvShape& s;
-  const Blocks blocks;
+  const WeightBlocks blocks;
   const T *x, *dy;
   // With few input channels a row of taps is one part, and the input is copied between zeros where it has a border.
   bool whole_rows, copies;
@@ -238,7 +224,7 @@ struct Buffers {
 // sums (last - first, height, width) of the parts over one block.
 template <class T>
 void sum_block(const Gradient<T>& g, int64_t number, int64_t first, int64_t last, const Buffers<T>& buffers, T* sums) {
-  const Blocks& b = g.blocks;
+  const WeightBlocks& b = g.blocks;
   const int64_t column = number % b.columns_count * b.columns, row = number / b.columns_count % b.rows_count * b.rows;
   const int64_t begin = number / b.columns_count / b.rows_count * b.images, end = min_of(g.s.n, begin + b.images);
   const int64_t row_end = min_of(g.s.oh, row + b.rows), rows = chunk_rows(g);
@@ -281,11 +267,18 @@ bool sum_parts(const Gradient<T>& g, int64_t first, int64_t last, T* dw) {
 template <class T>
 Status weight_gradient(const Conv2dWeight& p) {
   if (weight_planes_pay(p.shape)) return weight_gradient_planes(p);
+  if (weight_packed_pays(p.shape)) return weight_gradient_packed<T>(p);
   const Gradient<T> g(p);
   const double cost = conv_cost<T>(p.shape);
   const int64_t threads = plan_threads(cost), parts = g.parts();
   const int64_t most = max_of(1, kSumBytes / (g.sum_size() * int64_t(sizeof(T))));
-  const int64_t each = threads == 1 ? most : min_of(most, ceil_div(parts, 2 * threads));
+  // The pieces, up to four a thread, that leave a thread the fewest parts.
+  int64_t each = most;
+  for (int64_t tasks = threads, least = INT64_MAX; threads > 1 && tasks <= 4 * threads; tasks++) {
+    const int64_t size = min_of(most, ceil_div(parts, tasks));
+    const int64_t busiest = ceil_div(ceil_div(parts, size), threads) * size;
+    if (busiest < least) least = busiest, each = size;
+  }
   int failed = 0;
   parallel_tasks(ceil_div(parts, each), cost, [&](int64_t task) {
     if (!sum_parts(g, task * each, min_of(parts, (task + 1) * each), static_cast<T*>(p.dw)))

@@ -242,6 +242,32 @@ def test_long_weight_sums_go_in_blocks():
     assert abs(w.grad.item() / (x.size * np.float64(np.float32(0.1))) - 1) <= limit
 
 
+def check_weight(shape, o, kernel, before, dilation, size, groups=1):
+    """Against float64; the same bits at any thread count and width of vectors.
+
+    Returns x, dy and the gradient."""
+    rng = np.random.default_rng(0)
+    x, dy = rng.standard_normal(shape), rng.standard_normal((shape[0], o, *size))
+
+    def gradient(x, dy, dtype=np.float32):
+        x, dy = (pynn.tensor(a.astype(dtype))._array for a in (x, dy))
+        return np.asarray(pynn._core.conv2d_weight(x, dy, kernel, (1, 1), before, dilation, groups))
+
+    result = gradient(x, dy)
+    bound = 150 * np.finfo(np.float32).eps * gradient(abs(x), abs(dy), np.float64)
+    assert (abs(result - gradient(x, dy, np.float64)) <= bound).all()
+    for threads in THREADS:
+        with all_threads(threads):
+            assert same_bits(gradient(x, dy), result)
+    if {"avx2", "avx512"} <= set(pynn._core.supported_isas()):
+        bits = []
+        for name in ("avx2", "avx512"):
+            with isa(name):
+                bits.append(gradient(x, dy))
+        assert same_bits(*bits)
+    return x, dy, result
+
+
 @pytest.mark.parametrize(
     "shape, o, kernel, before, dilation, size",
     [
@@ -256,26 +282,53 @@ def test_long_weight_sums_go_in_blocks():
     ],
 )
 def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
-    """Against float64, which sums in another way; the same bits at any thread count and width of vectors."""
+    check_weight(shape, o, kernel, before, dilation, size)
+
+
+@pytest.mark.parametrize(
+    "shape, o, kernel, before, dilation, size, groups",
+    [
+        ((24, 96, 7, 7), 40, (3, 3), (1, 1), (1, 1), (7, 7), 1),  # blocks of ten images, of four the last
+        ((25, 64, 7, 7), 98, (1, 1), (0, 0), (1, 1), (7, 7), 1),
+        ((3, 100, 14, 15), 20, (3, 3), (1, 1), (1, 1), (14, 15), 1),  # dy of less than a panel
+        ((2, 96, 40, 23), 33, (3, 2), (1, 0), (2, 1), (38, 22), 1),  # blocks of rows
+        ((3, 192, 9, 9), 66, (3, 3), (1, 1), (1, 1), (9, 9), 2),
+        ((2, 192, 9, 9), 20, (3, 3), (1, 1), (1, 1), (9, 9), 2),
+        ((2, 97, 3, 4), 9, (3, 3), (9, 8), (1, 1), (20, 18), 1),  # windows that see nothing but zeros
+        ((2, 96, 12, 15), 12, (3, 3), (-2, -3), (1, 1), (8, 9), 1),  # a cropped input
+        ((1, 150, 2, 700), 9, (2, 2), (0, 1), (1, 1), (1, 512), 1),
+        ((2, 1100, 5, 5), 300, (1, 1), (0, 0), (1, 1), (5, 5), 1),  # several groups of strips
+    ],
+)
+def test_weight_of_many_channels(shape, o, kernel, before, dilation, size, groups):
+    x, dy, dw = check_weight(shape, o, kernel, before, dilation, size, groups)
+
+    def part(group, channels):  # so few channels go another way, with the same bits
+        x_part = np.split(x, groups, 1)[group][:, channels : channels + 50]
+        arrays = [pynn.tensor(a.astype(np.float32))._array for a in (x_part, np.split(dy, groups, 1)[group])]
+        return np.asarray(pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1))
+
+    parts = [[part(group, c) for c in range(0, shape[1] // groups, 50)] for group in range(groups)]
+    assert same_bits(dw, np.concatenate([np.concatenate(of_group, 1) for of_group in parts]))
+
+
+@pytest.mark.parametrize("c", [20, 64])
+def test_weight_adds_blocks_in_a_tree(c):
+    """Blocks of ten images, of which one pixel is not zero, 13 of them."""
     rng = np.random.default_rng(0)
-    x, dy = rng.standard_normal(shape), rng.standard_normal((shape[0], o, *size))
+    blocks = rng.standard_normal((13, c), dtype=np.float32)
+    x = np.zeros((13, 10, c, 7, 7), np.float32)
+    x[:, 3, :, 2, 5] = blocks
+    dy = pynn.tensor(np.ones((130, 128, 7, 7), np.float32))._array
+    dw = pynn._core.conv2d_weight(pynn.tensor(x.reshape(130, c, 7, 7))._array, dy, (1, 1), (1, 1), (0, 0), (1, 1), 1)
 
-    def gradient(x, dy, dtype=np.float32):
-        x, dy = (pynn.tensor(a.astype(dtype))._array for a in (x, dy))
-        return np.asarray(pynn._core.conv2d_weight(x, dy, kernel, (1, 1), before, dilation, 1))
+    def tree(sums):
+        if len(sums) == 1:
+            return sums[0]
+        half = 2 ** ((len(sums) - 1).bit_length() - 1)
+        return tree(sums[:half]) + tree(sums[half:])
 
-    result = gradient(x, dy)
-    bound = 150 * np.finfo(np.float32).eps * gradient(abs(x), abs(dy), np.float64)
-    assert (abs(result - gradient(x, dy, np.float64)) <= bound).all()
-    for threads in THREADS:
-        with all_threads(threads):
-            assert same_bits(gradient(x, dy), result)
-    if {"avx2", "avx512"} <= set(pynn._core.supported_isas()):
-        bits = []
-        for name in ("avx2", "avx512"):
-            with isa(name):
-                bits.append(gradient(x, dy))
-        assert same_bits(*bits)
+    assert (np.asarray(dw)[:, :, 0, 0] == tree(blocks)).all()
 
 
 @pytest.mark.parametrize(
