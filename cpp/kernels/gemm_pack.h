@@ -67,7 +67,7 @@ void pack_panels(T* out, const T* b, int64_t ldb, bool transposed, int64_t n, in
   constexpr int W = kTileColumns<T>, L = lanes<T>;
   int64_t j = 0;
   if (!transposed) {
-    // Whole panels eight at a time: reads of 1 KB instead of 128 bytes (measured: 7 % on a whole 128 x 1024 x 3136).
+    // Whole panels eight at a time: reads of 1 KB instead of 128 bytes.
     while (n - j >= W) {
       const int64_t panels = min_of(8, (n - j) / W);
       for (int64_t p = 0; p < k; p++)

@@ -38,9 +38,24 @@ template <class T>
 using Tile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
                       int columns, bool from_c, const T* bias);
 
+// Rows of kTileColumns elements that a tile copies from `from` on to the run at `to`, one every `terms_per_row` terms,
+// so that the loads wait for no memory: they are prefetched some rows ahead.
+template <class T>
+struct RowCopy {
+  const T* from;
+  int64_t step, rows, terms_per_row;
+  T* to;
+};
+
+// A full panel by columns, which copies meanwhile.
+template <class T>
+using CopyingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
+                             int64_t ldc, int columns, bool from_c, const T* bias, const RowCopy<T>& copy);
+
 template <class T>
 struct Tiles {
   Tile<T> by_rows[kTileRows + 1][kTileVectors + 1], by_columns[kTileRows + 1][kTileVectors + 1];
+  CopyingTile<T> copying[kTileRows + 1];
 };
 extern const Tiles<float> tiles_float;
 extern const Tiles<double> tiles_double;

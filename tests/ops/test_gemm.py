@@ -174,7 +174,7 @@ def test_random_sizes(name, dtype):
             check_close(got, a, b, bias, activation, start)
 
 
-LARGE = [(1500, 1300, 1100), (128, 1024, 3136), (700, 2500, 600), (4096, 64, 576), (30, 5000, 40)]
+LARGE = [(1500, 1300, 1100), (128, 1024, 3136), (700, 2500, 600), (4096, 64, 576), (30, 5000, 40), (400, 12500, 4)]
 
 
 @pytest.mark.parametrize("m,n,k", LARGE)
