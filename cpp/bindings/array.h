@@ -136,8 +136,8 @@ PyObject* guarded(F&& f) {
   return nullptr;
 }
 
-// Launches, without the GIL where the call is estimated to take more than 20 microseconds. The estimates of the bindings
-// are for this alone and rough; the kernels have their own for the number of threads.
+// Launches, without the GIL where the call is estimated to take more than 20 microseconds. The estimates of the
+// bindings are for this alone and rough; the kernels have their own for the number of threads.
 template <class P>
 void run(Kernel<P> kernel, P& params, double cost_ns) {
   Status status;
