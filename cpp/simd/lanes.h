@@ -180,9 +180,9 @@ struct PairwiseSum {
 };
 
 // The sum over [begin, end), at most one block, in 16 lanes. term(i, n) gives the terms i .. i+n-1 as Lanes<T>, the
-// others zero; n is 16 but at the end.
+// others zero; n is 16 but at the end. Compiled once, since terms are long: a softmax's is an exponential a vector.
 template <class T, class Term>
-PYNN_INLINE T sum_block(int64_t begin, int64_t end, const Term& term) {
+[[gnu::noinline]] T sum_block(int64_t begin, int64_t end, const Term& term) {
   Lanes<T> sum = broadcast_lanes(T(0));
   int64_t i = begin;
   for (; i + kLanes <= end; i += kLanes) sum = sum + term(i, kLanes);
@@ -190,14 +190,14 @@ PYNN_INLINE T sum_block(int64_t begin, int64_t end, const Term& term) {
   return fold_sum(sum);
 }
 
-// The same over any range; four blocks at a time, so that four chains of additions are in flight.
+// The same over any range; some blocks at a time, so that four to eight chains of additions are in flight.
 template <class T, class Term>
 PYNN_INLINE T sum_range(int64_t begin, int64_t end, const Term& term) {
   if (end - begin <= kBlockTerms) return sum_block<T>(begin, end, term);
-  constexpr int kChains = 4;
+  constexpr int kChains = Lanes<T>::vectors < 8 ? Lanes<T>::vectors < 4 ? 4 : 2 : 1;
   PairwiseSum<T> tree;
   int64_t i = begin;
-  for (; i + kChains * kBlockTerms <= end; i += kChains * kBlockTerms) {
+  for (; kChains > 1 && i + kChains * kBlockTerms <= end; i += kChains * kBlockTerms) {
     Lanes<T> sum[kChains];
     PYNN_UNROLL
     for (int c = 0; c < kChains; c++) sum[c] = broadcast_lanes(T(0));
