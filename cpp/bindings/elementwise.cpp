@@ -212,7 +212,8 @@ Operand one_array(const Operand& a, const Operand& b) {
 
 ArrayRef compare(Comparison kind, const Operand& given, const Operand& b, const char* op, ArrayRef y = ArrayRef()) {
   const Operand a = one_array(given, b);
-  ElementwiseComparison params{};
+  ElementwiseComparison params;
+  params.scalar = 0;
   params.op = kind;
   params.dtype = result_type(a, b);
   const bool extremum = kind == Comparison::maximum || kind == Comparison::minimum;
@@ -245,7 +246,8 @@ ArrayRef arithmetic(const BinaryOp& op, const Operand& a, const Operand& b, py::
     return compare(op.plain == Arithmetic::add ? Comparison::maximum : Comparison::minimum, a, b, op.name, y);
   }
   if (!is_float(dtype) && op.plain == Arithmetic::power) fail_type("pow: expected float32 or float64");
-  ElementwiseArithmetic params{};
+  ElementwiseArithmetic params;
+  params.scalar = params.alpha = 0;
   params.op = scaled ? op.scaled : op.plain;
   params.dtype = dtype;
   if (scaled) {
@@ -292,7 +294,8 @@ ArrayRef unary(Arithmetic op, const ArrayRef& given, const char* name) {
   const bool needs_float = op >= Arithmetic::sqrt;
   if (!needs_float && given->dtype == DType::boolean) fail_type(std::string(name) + ": not defined for bool");
   const ArrayRef x = needs_float && !is_float(given->dtype) ? cast(given, DType::float32) : given;
-  ElementwiseArithmetic params{};
+  ElementwiseArithmetic params;
+  params.scalar = params.alpha = 0;
   params.op = op;
   params.dtype = x->dtype;
   ArrayRef y = is_dense(*x) ? new_like_strided(*x) : new_like(*x);
