@@ -497,7 +497,7 @@ def tensor(data: Any, dtype: Any = None, requires_grad: bool = False) -> Tensor:
             dtype = float32
         if dtype is not None and not isinstance(data, np.ndarray):
             _check_range(values, np.dtype(dtype))
-        array = _wrap(values)
+        array = _array_on(values)
     converted = array if dtype is None else _core.cast(array, dtype)
     out = Tensor._wrap(_core.copy(array, keep_order=False) if converted is array else converted)
     return out.requires_grad_() if requires_grad else out
@@ -526,7 +526,8 @@ def _check_range(values: np.ndarray, dtype: np.dtype) -> None:
             raise ValueError(f"tensor: {number} does not fit into {dtype.name}")
 
 
-def _wrap(values: np.ndarray) -> Any:
+def _array_on(values: np.ndarray) -> Any:
+    """The Array that shares the memory of an ndarray; TypeError that names a dtype which pynn has not."""
     try:
         return _core.wrap(values)
     except TypeError:
@@ -541,7 +542,7 @@ def as_tensor(data: Any, dtype: Any = None) -> Tensor:
             return data
         return ops.cast(data, dtype)
     if isinstance(data, np.ndarray):
-        out = Tensor._wrap(_wrap(data))
+        out = Tensor._wrap(_array_on(data))
         return out if dtype is None or out.dtype == dtype else Tensor._wrap(_core.cast(out._array, dtype))
     return tensor(data, dtype)
 

@@ -148,9 +148,7 @@ def _cached_windows(
         reach = d * (k - 1) + 1
         if 2 * p > reach:
             raise ValueError(f"{op}: expected padding of at most half a window, {reach // 2}, got {padding!r}")
-        left = (
-            n + 2 * p - reach
-        )  # below 0, a window ends beyond the padding: so may that of ceil_mode, by up to a stride
+        left = n + 2 * p - reach  # below 0, the window ends beyond the padding; with ceil_mode it may, by a stride
         windows = (-(-left // s) if ceil_mode else left // s) + 1
         if n < 1 or windows < 1:
             raise ValueError(f"{op}: windows of {reach} do not fit into an input of {n} (padding {p})")
