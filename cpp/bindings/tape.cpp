@@ -141,6 +141,10 @@ PyObject* own(PyObject* o) {
 
 py::object borrow(PyObject* o) { return py::reinterpret_borrow<py::object>(o); }
 
+py::object object_of(ArrayRef array) {
+  return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(array.release()));
+}
+
 py::object new_tensor(PyObject* array) {
   PyObject* o = tensor_class->tp_alloc(tensor_class, 0);
   if (!o) throw py::error_already_set();
@@ -250,8 +254,7 @@ void accumulate(PyObject* leaf, py::object gradient) {
   }
   const Block* block = reinterpret_cast<Array*>(gradient.ptr())->block;
   if (Py_REFCNT(gradient.ptr()) > 1 || is_shared(block) || !block->pool) {
-    ArrayRef own_memory = copy(argument(gradient), true);
-    gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(own_memory.release()));
+    gradient = object_of(copy(argument(gradient), true));
   }
   PyObject* before = t->grad;
   t->grad = new_tensor(gradient.ptr()).release().ptr();
@@ -318,9 +321,8 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
     // Held, since what runs below may walk here again, in Python or on another thread, and clear the node.
     const py::object backward = borrow(node.backward), inputs = borrow(node.inputs);
     if (node.activation && !newest.before_activation) {
-      ArrayRef inner = activation_backward(argument(newest.gradient), argument(output_of_activation(node)),
-                                           py::cast<std::string>(node.activation));
-      newest.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(inner.release()));
+      newest.gradient = object_of(activation_backward(argument(newest.gradient), argument(output_of_activation(node)),
+                                                      py::cast<std::string>(node.activation)));
     }
     const Node* before = activation_before(node, inputs);
     std::vector<py::object> gradients = call_backward(backward, inputs, name, std::move(newest.gradient), before);
@@ -337,8 +339,7 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
       if (!there.node) {
         there = {borrow(target), std::move(part), before == node_of(target)};
       } else {
-        ArrayRef sum = add(argument(there.gradient), argument(part));
-        there.gradient = py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(sum.release()));
+        there.gradient = object_of(add(argument(there.gradient), argument(part)));
       }
     }
   }

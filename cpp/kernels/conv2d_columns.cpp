@@ -111,7 +111,7 @@ Status data_columns(const Conv2dData& p) {
   pack_columns(s, static_cast<const float*>(p.weight), packed);
   const Layout layout{s, packed};
   const int64_t size = max_of(s.ow + s.kw - 1, s.left + s.w) * s.c + layout.width;
-  const double cost = 0.75 / kVectorBytes * double(s.ow * s.kh * s.o * layout.width);
+  const double cost = fma_cost<float>(double(s.ow * s.kh * s.o * layout.width));
   int failed = 0;
   parallel_ranges(s.n * s.h, 1, cost, [&](int64_t begin, int64_t end) {
     float* const row = scratch_of<float>(Scratch::row, size);

@@ -109,7 +109,7 @@ template <class T>
 Status correlate(const Correlation<T>& s) {
   if (s.oh <= 0 || s.ow <= 0) return Status::ok;
   const Plan<T> plan(s);
-  const double row_cost = 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.ow * s.groups * s.o * s.terms());
+  const double row_cost = fma_cost<T>(double(s.ow * s.groups * s.o * s.terms()));
   int failed = 0;
   parallel_ranges(s.n * s.oh, 1, row_cost, [&](int64_t row, int64_t end) {
     T* band = nullptr;

@@ -111,8 +111,7 @@ PYNN_INLINE void sum_tree(int64_t first, int64_t last, int64_t size, T* sums, co
 // Nanoseconds of all multiply-adds on one core.
 template <class T>
 PYNN_INLINE double conv_cost(const ConvShape& s) {
-  return 0.75 / kVectorBytes * double(sizeof(T)) / 4 * double(s.n * s.oh * s.ow) *
-         double(s.groups * s.o * s.kh * s.kw * s.c);
+  return fma_cost<T>(double(s.n * s.oh * s.ow) * double(s.groups * s.o * s.kh * s.kw * s.c));
 }
 
 // Whether every pixel is a product of its own: one matrix product does it all.

@@ -64,23 +64,15 @@ PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool c
 // The same of pairs of columns.
 template <class T, class F>
 PYNN_INLINE void for_pairs_of_row(const PoolShape& s, const Row<T>& row, const Pairs<T>& pairs, const F& f) {
-  constexpr int64_t L = lanes<T>;
   const Taps taps = {row.down.count, 2, s.rows.dilation * s.columns.in * s.c, s.c, row.down.first * 2, 2};
   with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
-    for (int64_t at = 0, left; at < s.columns.out * s.c; at += pairs.pixels * s.c) {
-      const auto send = [&](int n, int first, int second) PYNN_LAMBDA {
-        const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
-          const T* x = row.x + 2 * at + i * t.row_step;
-          return permute(load_some(x, first), load_some(x + L, second), pairs.element[j]);
-        };
-        f(t, element, row.y + at, n, row.divisor * 2);
+    for_pairs(s, pairs, [&](int64_t at, int n, int first, int second) PYNN_LAMBDA {
+      const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
+        const T* x = row.x + 2 * at + i * t.row_step;
+        return permute(load_some(x, first), load_some(x + lanes<T>, second), pairs.element[j]);
       };
-      left = s.columns.out * s.c - at;
-      if (left >= L)
-        send(int(L), int(L), int(L));
-      else
-        send(int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0)));
-    }
+      f(t, element, row.y + at, n, row.divisor * 2);
+    });
   });
 }
 
@@ -123,7 +115,7 @@ PYNN_INLINE void largest(const Taps& taps, const Element& element, T* y, I* inde
       number = better ? broadcast(Int(taps.number + i * taps.row_number + j)) : number;
     }
   store_some(y, best, n);
-  if (index) n == lanes<T> ? store_index<T>(index, number) : store_index<T>(index, number, n);
+  if (index) store_some_index<T>(index, number, n);
 }
 
 template <class T, class I, bool indexed>

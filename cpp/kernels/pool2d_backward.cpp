@@ -77,7 +77,7 @@ Status max_as(const MaxPool2dBackward& p) {
       for_channels<T>(c, span.room, [&](int64_t channel, int n, int first) PYNN_LAMBDA {
         const int64_t pixel = from + k * c + channel;
         const Vec<T> grad = load_some(dy + pixel, n);
-        const VecInt<T> number = n == lanes<T> ? load_index<T>(index + pixel) : load_index<T>(index + pixel, n);
+        const VecInt<T> number = load_some_index<T>(index + pixel, n);
         for (int64_t t = 0; t < span.count; t++)
           put(to + k * stride + t * step + channel,
               number == broadcast(Int(row.number + span.first + t)) ? grad : Vec<T>{}, first, n);

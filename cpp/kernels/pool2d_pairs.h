@@ -41,4 +41,18 @@ struct Pairs {
   }
 };
 
+// body(at, n, first, second) for the vectors of an output row: n elements from `at` on, which belong to the first
+// `first` and `second` elements of two vectors of the input that begin at 2 * at. All three are lanes but at the end.
+template <class T, class Body>
+PYNN_INLINE void for_pairs(const PoolShape& s, const Pairs<T>& pairs, const Body& body) {
+  constexpr int64_t L = lanes<T>;
+  for (int64_t at = 0, left; at < s.columns.out * s.c; at += pairs.pixels * s.c) {
+    left = s.columns.out * s.c - at;
+    if (left >= L)
+      body(at, int(L), int(L), int(L));
+    else
+      body(at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0)));
+  }
+}
+
 }  // namespace pynn::PYNN_ISA

@@ -42,24 +42,16 @@ template <class T, class Read, class Put>
 PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, int64_t height, int64_t y, T* dx,
                                    const Read& read, const Put& put) {
   using Int = typename IntOf<T>::type;
-  constexpr int64_t L = lanes<T>;
   const int64_t next = s.columns.in * s.c;
-  for (int64_t at = 0, left; at < s.columns.out * s.c; at += pairs.pixels * s.c) {
-    const auto send = [&](int n, int first, int second) PYNN_LAMBDA {
-      const auto sent = read(y + at, n);
-      const auto left_part = sent.spread(pairs.window[0]), right_part = sent.spread(pairs.window[1]);
-      for (int64_t i = 0; i < height; i++) {
-        T* to = dx + 2 * at + i * next;
-        put(to, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), first);
-        put(to + L, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), second);
-      }
-    };
-    left = s.columns.out * s.c - at;
-    if (left >= L)
-      send(int(L), int(L), int(L));
-    else
-      send(int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0)));
-  }
+  for_pairs(s, pairs, [&](int64_t at, int n, int first, int second) PYNN_LAMBDA {
+    const auto sent = read(y + at, n);
+    const auto left_part = sent.spread(pairs.window[0]), right_part = sent.spread(pairs.window[1]);
+    for (int64_t i = 0; i < height; i++) {
+      T* to = dx + 2 * at + i * next;
+      put(to, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), first);
+      put(to + lanes<T>, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), second);
+    }
+  });
 }
 
 template <class T, class Put>
@@ -108,8 +100,7 @@ Status max_as(const MaxPool2dBackward& p) {
   const T* dy = static_cast<const T*>(p.dy);
   const I* index = static_cast<const I*>(p.index);
   const auto read = [=](int64_t y, int n) PYNN_LAMBDA {
-    const VecInt<T> winner = n == lanes<T> ? load_index<T>(index + y) : load_index<T>(index + y, n);
-    return Largest<T>{load_some(dy + y, n), winner};
+    return Largest<T>{load_some(dy + y, n), load_some_index<T>(index + y, n)};
   };
   send<T>(p.shape, static_cast<T*>(p.dx), read, [](T* to, Vec<T> v, int n) PYNN_LAMBDA { store_some(to, v, n); });
   return Status::ok;

@@ -130,8 +130,7 @@ void best_of_row(const T* x, int64_t begin, int64_t end, Best<T> to) {
 template <class T, bool smallest, bool indexed, int vectors>
 PYNN_INLINE void best_of_strip(const T* x, int64_t stride, int64_t begin, int64_t end, int n, Best<T> to) {
   constexpr int L = lanes<T>;
-  const auto load_columns = [=](const T* p, int k)
-                                PYNN_LAMBDA { return n == L ? load(p + k * L) : load(p + k * L, n); };
+  const auto load_columns = [=](const T* p, int k) PYNN_LAMBDA { return load_some(p + k * L, n); };
   Vec<T> best[vectors];
   Mask<T> place[vectors];
   x += begin * stride;

@@ -65,4 +65,14 @@ PYNN_INLINE void store_index(I* p, VecInt<T> v, int n) {
   for (int i = 0; i < n; i++) p[i] = lane[i];
 }
 
+// n lanes where n is mostly all of them, as load_some and store_some.
+template <class T, class I>
+PYNN_INLINE VecInt<T> load_some_index(const I* p, int n) {
+  return n == lanes<T> ? load_index<T>(p) : load_index<T>(p, n);
+}
+template <class T, class I>
+PYNN_INLINE void store_some_index(I* p, VecInt<T> v, int n) {
+  n == lanes<T> ? store_index<T>(p, v) : store_index<T>(p, v, n);
+}
+
 }  // namespace pynn::PYNN_ISA

@@ -14,17 +14,32 @@ namespace pynn::PYNN_ISA {
 #define PYNN_ZIP_UPPER_8 4, 12, 5, 13, 6, 14, 7, 15
 #define PYNN_ZIP_UPPER_16 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 
-#if defined(__AVX2__) && !defined(__AVX512F__)
-// GCC sends 8-lane zips through memory; shuffles within 128-bit halves and one exchange of halves stay in registers.
-#define PYNN_ZIP_HALVES(a, b) \
-  __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13), __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15)
-#endif
+// The zips of a and b within each of their 128-bit quarters.
+template <class V>
+PYNN_INLINE V zip_lower_pairs(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  static_assert(sizeof(a[0]) == 4);
+  if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_4);
+  if constexpr (n == 8) return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
+  if constexpr (n == 16) return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
+}
+template <class V>
+PYNN_INLINE V zip_upper_pairs(V a, V b) {
+  constexpr int n = sizeof(V) / sizeof(a[0]);
+  static_assert(sizeof(a[0]) == 4);
+  if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_4);
+  if constexpr (n == 8) return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
+  if constexpr (n == 16)
+    return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
+}
 
 template <class V>
 PYNN_INLINE V zip_lower(V a, V b) {
   constexpr int n = sizeof(V) / sizeof(a[0]);
 #if defined(__AVX2__) && !defined(__AVX512F__)
-  if constexpr (n == 8) return __builtin_shufflevector(PYNN_ZIP_HALVES(a, b), 0, 1, 2, 3, 8, 9, 10, 11);
+  // GCC sends 8-lane zips through memory; those of the halves and one exchange of halves stay in registers.
+  if constexpr (n == 8)
+    return __builtin_shufflevector(zip_lower_pairs(a, b), zip_upper_pairs(a, b), 0, 1, 2, 3, 8, 9, 10, 11);
 #endif
   if constexpr (n == 2) return __builtin_shufflevector(a, b, PYNN_ZIP_2);
   if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_4);
@@ -35,7 +50,8 @@ template <class V>
 PYNN_INLINE V zip_upper(V a, V b) {
   constexpr int n = sizeof(V) / sizeof(a[0]);
 #if defined(__AVX2__) && !defined(__AVX512F__)
-  if constexpr (n == 8) return __builtin_shufflevector(PYNN_ZIP_HALVES(a, b), 4, 5, 6, 7, 12, 13, 14, 15);
+  if constexpr (n == 8)
+    return __builtin_shufflevector(zip_lower_pairs(a, b), zip_upper_pairs(a, b), 4, 5, 6, 7, 12, 13, 14, 15);
 #endif
   if constexpr (n == 2) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_2);
   if constexpr (n == 4) return __builtin_shufflevector(a, b, PYNN_ZIP_UPPER_4);
@@ -49,8 +65,8 @@ PYNN_INLINE void transpose_8x8(Vec<float> (&rows)[8]) {
   Vec<float> pairs[8], fours[8];
   PYNN_UNROLL
   for (int i = 0; i < 4; i++) {
-    pairs[2 * i] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 0, 8, 1, 9, 4, 12, 5, 13);
-    pairs[2 * i + 1] = __builtin_shufflevector(rows[2 * i], rows[2 * i + 1], 2, 10, 3, 11, 6, 14, 7, 15);
+    pairs[2 * i] = zip_lower_pairs(rows[2 * i], rows[2 * i + 1]);
+    pairs[2 * i + 1] = zip_upper_pairs(rows[2 * i], rows[2 * i + 1]);
   }
   PYNN_UNROLL
   for (int i = 0; i < 4; i++) {
@@ -93,26 +109,6 @@ PYNN_INLINE void load_transposed(Vec<T> (&block)[lanes<T>], const T* x, int64_t 
   PYNN_UNROLL
   for (int i = 0; i < lanes<T>; i++) block[i] = load(x + (i < rows ? i : rows - 1) * ldx, n);
   transpose<T>(block);
-}
-
-// The zips of a and b within each of their 128-bit quarters.
-PYNN_INLINE Vec<float> zip_lower_pairs(Vec<float> a, Vec<float> b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 0, 16, 1, 17, 4, 20, 5, 21, 8, 24, 9, 25, 12, 28, 13, 29);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 0, 8, 1, 9, 4, 12, 5, 13);
-#else
-  return zip_lower(a, b);
-#endif
-}
-PYNN_INLINE Vec<float> zip_upper_pairs(Vec<float> a, Vec<float> b) {
-#if defined(__AVX512F__)
-  return __builtin_shufflevector(a, b, 2, 18, 3, 19, 6, 22, 7, 23, 10, 26, 11, 27, 14, 30, 15, 31);
-#elif defined(__AVX2__)
-  return __builtin_shufflevector(a, b, 2, 10, 3, 11, 6, 14, 7, 15);
-#else
-  return zip_upper(a, b);
-#endif
 }
 
 // x[0 .. 3], x[4 * step ...], x[8 * step ...] and so on.
