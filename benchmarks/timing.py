@@ -74,7 +74,7 @@ class Comparison:
 class Measurement:
     seconds: float
     peers: dict[str, Comparison]
-    share: float | None  # of the machine's FMA peak or of a copy, by what the row states
+    share: float | None  # of the FMA peak at the clock of the moment or of a copy, by what the row states
 
 
 def measure(row: Row, index: int, workers: dict[str, Any], rounds: int) -> Measurement:
@@ -95,16 +95,22 @@ def measure(row: Row, index: int, workers: dict[str, Any], rounds: int) -> Measu
     ours: list[float] = []
     shares: list[float] = []
     pairs: dict[str, list[tuple[float, float]]] = {peer: [] for peer in peers}
+
+    def time(name: str) -> float:
+        seconds, roof_rate = workers[name].ask("time")
+        if name == "pynn":
+            ours.append(seconds)
+            if work:
+                shares.append(work / seconds / roof_rate)
+        return seconds
+
     for turn in range(rounds):
         for peer in peers:
             order = ("pynn", peer) if turn % 2 == 0 else (peer, "pynn")
-            seconds = {name: workers[name].ask("time") for name in order}
+            seconds = {name: time(name) for name in order}
             pairs[peer].append((seconds["pynn"], seconds[peer]))
-            ours.append(seconds["pynn"])
         if not peers:
-            ours.append(workers["pynn"].ask("time"))
-        if work:
-            shares.append(work / ours[-1] / workers["pynn"].ask("roof_rate"))
+            time("pynn")
     return Measurement(
         seconds=statistics.median(ours),
         peers={peer: compare(pairs[peer]) for peer in peers},

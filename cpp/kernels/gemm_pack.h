@@ -47,11 +47,7 @@ void pack_transposed(T* out, int64_t width, const T* x, int64_t ldx, int64_t cou
   }
 }
 
-// The row tiles of `m` rows of A from `a` on, `rows` to a tile: tile t begins at out + t * tile_size(rows, k).
-template <class T>
-constexpr int64_t tile_size(int64_t rows, int64_t k) {
-  return rows * k + lanes<T>;
-}
+// A row tile of A: `rows` rows from `a` on.
 template <class T>
 PYNN_INLINE void pack_tile(T* out, const T* a, int64_t lda, bool transposed, int64_t rows, int64_t k) {
   if (transposed)

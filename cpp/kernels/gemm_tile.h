@@ -38,24 +38,25 @@ template <class T>
 using Tile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
                       int columns, bool from_c, const T* bias);
 
-// Rows of kTileColumns elements that a tile copies from `from` on to the run at `to`, one every `terms_per_row` terms,
-// so that the loads wait for no memory: they are prefetched some rows ahead.
+// Rows of kTileColumns elements, `step` apart, that a tile fetches while it computes, one every `terms_per_row` terms:
+// copied to the run at `to`, the loads waiting for no memory since they are prefetched some rows ahead, or with a null
+// `to` only brought into L2.
 template <class T>
-struct RowCopy {
+struct RowFetch {
   const T* from;
   int64_t step, rows, terms_per_row;
   T* to;
 };
 
-// A full panel by columns, which copies meanwhile.
+// A full panel by columns, which fetches meanwhile.
 template <class T>
-using CopyingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
-                             int64_t ldc, int columns, bool from_c, const T* bias, const RowCopy<T>& copy);
+using FetchingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
+                              int64_t ldc, int columns, bool from_c, const T* bias, const RowFetch<T>& fetch);
 
 template <class T>
 struct Tiles {
   Tile<T> by_rows[kTileRows + 1][kTileVectors + 1], by_columns[kTileRows + 1][kTileVectors + 1];
-  CopyingTile<T> copying[kTileRows + 1];
+  FetchingTile<T> fetching[kTileRows + 1];
 };
 extern const Tiles<float> tiles_float;
 extern const Tiles<double> tiles_double;

@@ -12,20 +12,25 @@ struct Count {
   static constexpr int value = N;
 };
 
-// Copies one row and prefetches the one that comes 8 rows later: measured at 128 x 1024 x 3136, 4 rows are too few.
 template <class T>
-PYNN_INLINE void copy_row(RowCopy<T>& copy) {
-  __builtin_prefetch(copy.from + 8 * copy.step);
-  __builtin_prefetch(copy.from + 8 * copy.step + kTileColumns<T> - 1);
-  PYNN_UNROLL
-  for (int j = 0; j < kTileColumns<T>; j += lanes<T>) store(copy.to + j, load(copy.from + j));
-  copy.from += copy.step;
-  copy.to += kTileColumns<T>;
+PYNN_INLINE void fetch_row(RowFetch<T>& fetch) {
+  if (fetch.to) {
+    // The row that comes 8 rows later: measured at 128 x 1024 x 3136, 4 rows are too few.
+    __builtin_prefetch(fetch.from + 8 * fetch.step);
+    __builtin_prefetch(fetch.from + 8 * fetch.step + kTileColumns<T> - 1);
+    PYNN_UNROLL
+    for (int j = 0; j < kTileColumns<T>; j += lanes<T>) store(fetch.to + j, load(fetch.from + j));
+    fetch.to += kTileColumns<T>;
+  } else {
+    __builtin_prefetch(fetch.from, 0, 2);
+    __builtin_prefetch(fetch.from + kTileColumns<T> - 1, 0, 2);
+  }
+  fetch.from += fetch.step;
 }
 
-template <class T, int Rows, int Vectors, bool ByRows, class... Copy>
+template <class T, int Rows, int Vectors, bool ByRows, class... Fetch>
 void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
-          bool from_c, const T* bias, Copy... given_copy) {
+          bool from_c, const T* bias, Fetch... given_fetch) {
   constexpr int L = lanes<T>;
   constexpr int kLast = Vectors - 1;
   const int in_last = columns - kLast * L;
@@ -55,12 +60,12 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
   };
 
   const auto all_steps = [&](auto whole) PYNN_LAMBDA {
-    if constexpr (sizeof...(Copy) > 0) {
-      RowCopy<T> copy = (given_copy, ...);
-      int64_t rows = copy.rows;
-      for (int64_t k = terms.length; k > 0; k -= copy.terms_per_row) {
-        if (rows-- > 0) copy_row(copy);
-        for (int64_t n = min_of(copy.terms_per_row, k); n > 0; n--) {
+    if constexpr (sizeof...(Fetch) > 0) {
+      RowFetch<T> fetch = (given_fetch, ...);
+      int64_t rows = fetch.rows;
+      for (int64_t k = terms.length; k > 0; k -= fetch.terms_per_row) {
+        if (rows-- > 0) fetch_row(fetch);
+        for (int64_t n = min_of(fetch.terms_per_row, k); n > 0; n--) {
           step(whole, [&](int i) PYNN_LAMBDA { return a[i]; });
           a += a_step;
         }
@@ -98,7 +103,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
     }
   };
   // A masked load takes a slot of an FMA port, 1 in 29 of a full tile.
-  if (!kReadsRaggedRows || sizeof...(Copy) > 0 || in_last == L)
+  if (!kReadsRaggedRows || sizeof...(Fetch) > 0 || in_last == L)
     all_steps(Count<1>{});
   else
     all_steps(Count<0>{});
@@ -125,7 +130,7 @@ template <class T, int Rows, int Vectors>
 constexpr void fill(Tiles<T>& table) {
   table.by_rows[Rows][Vectors] = tile<T, Rows, Vectors, true>;
   table.by_columns[Rows][Vectors] = tile<T, Rows, Vectors, false>;
-  if constexpr (Vectors == kTileVectors) table.copying[Rows] = tile<T, Rows, Vectors, false, const RowCopy<T>&>;
+  if constexpr (Vectors == kTileVectors) table.fetching[Rows] = tile<T, Rows, Vectors, false, const RowFetch<T>&>;
   if constexpr (Vectors > 1)
     fill<T, Rows, Vectors - 1>(table);
   else if constexpr (Rows > 1)
