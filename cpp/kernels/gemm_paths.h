@@ -41,16 +41,16 @@ Status multiply_vector(const Product<T>& x);
 template <class T>
 void multiply_columns(const Product<T>& x, int64_t begin, int64_t end);
 
-// A where it lies, in row tiles; B where it lies or, with `pack_b`, packed once. For a small A or few columns.
+// A where it lies, in row tiles; B where it lies or, with `pack_b`, packed. For a small A or few columns.
 template <class T>
 Status multiply_direct(const Product<T>& x, bool pack_b);
 
-// Both packed, K in blocks. `shared_a`: one packed A for all, every task packs its own panels of B, for few rows;
-// else one packed B, every task packs its own rows of A.
+// Both packed, K in blocks. For few rows every task packs all of A and its own panels of B, else there is one packed B
+// and every task packs its own rows of A.
 template <class T>
-Status multiply_shared_a(const Product<T>& x);
+Status multiply_few_rows(const Product<T>& x);
 template <class T>
-Status multiply_shared_b(const Product<T>& x);
+Status multiply_many_rows(const Product<T>& x);
 
 // Nanoseconds of so many multiply-adds on one core: an fma at 1/8 below the AVX-512 peak of a 3 GHz core.
 template <class T>
