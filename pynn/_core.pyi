@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 _ArrayLike: typing.TypeAlias = Array | numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_constants', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_constants', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'conv2d_weight_bias', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_tensor']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -119,7 +119,7 @@ def argmin(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) ->
     ...
 def avg_pool2d(arg0: _ArrayLike, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool, arg3: int) -> Array:
     ...
-def avg_pool2d_backward(grad: _ArrayLike, size: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], geometry: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], count_padding: bool, divisor: int, output: _ArrayLike | None = None, activation: str = 'none') -> Array:
+def avg_pool2d_backward(grad: _ArrayLike, size: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], geometry: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], count_padding: bool, divisor: int, output: _ArrayLike | None = None, activation: str = 'none', overwrite: bool = False) -> Array:
     ...
 def built_isas() -> list[str]:
     ...
@@ -136,6 +136,8 @@ def conv2d_data(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg
 def conv2d_flip(arg0: _ArrayLike) -> Array:
     ...
 def conv2d_weight(arg0: _ArrayLike, arg1: _ArrayLike, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: int) -> Array:
+    ...
+def conv2d_weight_bias(arg0: _ArrayLike, arg1: _ArrayLike, arg2: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg3: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg4: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg5: typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], arg6: int) -> tuple[Array, Array]:
     ...
 def copy(array: _ArrayLike, keep_order: bool = True) -> Array:
     ...
@@ -300,7 +302,8 @@ def record(name, array, inputs, backward, saved = tuple(), activation = 'none', 
     an in-place change to one of them is an error then.
     `activation`: what the op did last, its output the last of `saved`; the tape multiplies the gradient by its derivative,
     and backward takes the product. Or the op that the output goes to does so, if it is the only one and was recorded
-    with `takes_activation`: it is called as backward(grad, output, activation).
+    with `takes_activation`: it is called as backward(grad, output, activation, overwrite), the last whether its gradient
+    may lie in the memory of `output`.
     """
 def release_memory() -> None:
     ...

@@ -314,8 +314,8 @@ def test_each_thread_has_a_grad_mode_of_its_own():
 def take(x, calls):
     """The identity as an op that multiplies by the derivative of an activation itself where it is asked to."""
 
-    def backward(grad, output=None, activation="none"):
-        calls.append(activation)
+    def backward(grad, output=None, activation="none", overwrite=False):
+        calls.append((activation, overwrite))
         return (grad if output is None else _core.activation_backward(grad, output, activation),)
 
     return _core.record("take", _core.copy(x._array), (x,), backward, (), "none", True)
@@ -329,17 +329,64 @@ def test_an_op_takes_the_derivative_of_an_activation_that_it_alone_uses():
     z = take(y, calls)
     for _ in range(2):
         z.sum().backward(retain_graph=True)
-    assert calls == ["tanh", "tanh"]
+    assert calls == [("tanh", False)] * 2
     np.testing.assert_allclose(x.grad.numpy(), 2 * slope, rtol=1e-5)
     x.grad = None
     (take(y, calls) + z).sum().backward(retain_graph=True)  # two use it now
-    assert calls[2:] == ["none", "none"]
+    assert calls[2:] == [("none", False)] * 2
     np.testing.assert_allclose(x.grad.numpy(), 2 * slope, rtol=1e-5)
     x.grad = None
     y.sum().backward()
     np.testing.assert_allclose(x.grad.numpy(), slope, rtol=1e-5)
     with pytest.raises(RuntimeError, match="backward through 'tanh' a second time"):
         z.sum().backward()
+
+
+HOLDERS = {
+    "nobody": lambda y: None,
+    "a second walk": lambda y: None,
+    "tensor": lambda y: y,
+    "detached": lambda y: y.detach(),
+    "view": lambda y: y.detach()[:, 1:],
+    "numpy": lambda y: y.detach().numpy(),
+}
+
+
+@pytest.mark.parametrize("holder", HOLDERS)
+def test_an_output_that_nobody_sees_may_be_overwritten(holder):
+    image = np.random.default_rng(0).standard_normal((2, 3, 4, 6)).astype(np.float32)
+    calls = []
+    for op, share in ((lambda y: take(y, calls), 1), (lambda y: ops.avg_pool2d(y, 2), 0.25)):
+        x = pynn.tensor(image, requires_grad=True)
+        y = ops.tanh(x)
+        before = y.detach().numpy().copy()
+        held, z = HOLDERS[holder](y), op(y)
+        del y
+        walks = 2 if holder == "a second walk" else 1
+        for walk in range(walks):
+            z.sum().backward(retain_graph=walk + 1 < walks)
+        if held is not None:
+            held = held.detach().numpy() if isinstance(held, pynn.Tensor) else held
+            np.testing.assert_array_equal(held, before[:, -held.shape[1] :])
+        np.testing.assert_allclose(x.grad.numpy(), walks * share * (1 - before**2), rtol=1e-5, atol=1e-6)
+    wanted = {"nobody": [True], "a second walk": [False, True]}.get(holder, [False])
+    assert [overwrite for _, overwrite in calls] == wanted
+
+
+def test_a_walk_that_failed_leaves_no_wrong_gradient():
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+
+    def backward(grad, output=None, activation="none", overwrite=False):
+        raise KeyError("on purpose")
+
+    y = ops.tanh(x)
+    z = _core.record("fails", _core.copy(y._array), (y,), backward, (), "none", True)
+    del y
+    with pytest.raises(KeyError, match="on purpose"):
+        z.sum().backward()
+    with pytest.raises((RuntimeError, KeyError)):
+        z.sum().backward()
+    assert x.grad is None
 
 
 def test_an_activation_that_was_changed_is_an_error_for_the_op_that_takes_it():

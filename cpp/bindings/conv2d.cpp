@@ -106,9 +106,11 @@ ArrayRef data_gradient(const ArrayRef& dy, const ArrayRef& weight, const Optiona
   return move_axis(dx, 3, 1);
 }
 
-// The gradient of a weight (o, c, kh, kw), which lies (o, kh, kw, c) in memory.
-ArrayRef weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
-                         const Pair& before, const Pair& dilation, int64_t groups) {
+// The gradient of a weight (o, c, kh, kw), which lies (o, kh, kw, c) in memory, and that of the bias (o) where it is
+// wanted and comes with the other, else null.
+std::pair<ArrayRef, ArrayRef> weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kernel,
+                                              const Pair& stride, const Pair& before, const Pair& dilation,
+                                              int64_t groups, bool with_bias) {
   check_operands(*x, *dy);
   if (groups < 1) fail("conv2d: expected groups >= 1, got " + std::to_string(groups));
   const int64_t weight[] = {dy->shape[1], x->shape[1] / groups, kernel[0], kernel[1]};
@@ -120,11 +122,14 @@ ArrayRef weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kern
   p.x = in->data;
   p.dy = grad->data;
   p.dw = dw->data;
+  ArrayRef db;
+  if (with_bias && dw->size && kernels().conv2d.sums_bias(s)) db = new_array(x->dtype, {dy->shape[1]});
+  p.db = db ? db->data : nullptr;
   if (dw->size) run(kernels().conv2d.weight, p, cost(s));
   const ArrayRef out = contiguous(move_axis(dw, 4, 1));  // (groups, o, kh, kw, c)
   const int64_t shape[] = {s.groups * s.o, s.kh, s.kw, s.c};
   set_shape(*out, shape, 4);
-  return move_axis(out, 3, 1);
+  return {move_axis(out, 3, 1), db};
 }
 
 // A weight (o, c, kh, kw) turned by 180 degrees, for a true convolution.
@@ -144,7 +149,14 @@ ArrayRef flip(const ArrayRef& weight) {
 void bind_conv2d(py::module_& m) {
   m.def("conv2d", forward);
   m.def("conv2d_data", data_gradient);
-  m.def("conv2d_weight", weight_gradient);
+  m.def("conv2d_weight", [](const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
+                            const Pair& before, const Pair& dilation, int64_t groups) {
+    return weight_gradient(x, dy, kernel, stride, before, dilation, groups, false).first;
+  });
+  m.def("conv2d_weight_bias", [](const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
+                                 const Pair& before, const Pair& dilation, int64_t groups) {
+    return weight_gradient(x, dy, kernel, stride, before, dilation, groups, true);
+  });
   m.def("conv2d_flip", flip);
   m.def("set_strict", [](bool value) { strict = value; });
   m.def("is_strict", [] { return strict.load(); });

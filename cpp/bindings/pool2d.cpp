@@ -149,8 +149,15 @@ ArrayRef average_pool(const ArrayRef& x, const Geometry& geometry, bool count_pa
   return move_axis(y, 3, 1);
 }
 
+// Whether the windows of an axis are whole and lie side by side from the first element on.
+bool is_tiled(const PoolAxis& a) {
+  return !a.adaptive && a.stride == a.kernel && a.dilation == 1 && a.padding == 0 && a.out * a.kernel <= a.in;
+}
+
+// `overwrite`: the gradient may take the memory of `output`, which nobody needs any more.
 ArrayRef average_pool_backward(const ArrayRef& dy, const Pair& size, const Geometry& geometry, bool count_padding,
-                               int64_t divisor, const OptionalArray& output, const std::string& activation) {
+                               int64_t divisor, const OptionalArray& output, const std::string& activation,
+                               bool overwrite) {
   AveragePool2dBackward p;
   p.shape = shape_of_gradient(*dy, size, geometry, p.name);
   ArrayRef y;
@@ -163,11 +170,14 @@ ArrayRef average_pool_backward(const ArrayRef& dy, const Pair& size, const Geome
   }
   p.activation = output ? activation_kind(activation) : Activation::none;
   p.output = y ? y->data : nullptr;
-  const ArrayRef grad = channels_last(dy), dx = new_images(dy->dtype, p.shape.n, p.shape.c, size_in(p.shape));
+  const ArrayRef grad = channels_last(dy);
+  const bool in_place = y && overwrite && is_tiled(p.shape.rows) && is_tiled(p.shape.columns);
+  const ArrayRef dx = in_place ? y : new_images(dy->dtype, p.shape.n, p.shape.c, size_in(p.shape));
   p.count_padding = count_padding;
   p.divisor = divisor;
   p.dy = grad->data;
   p.dx = dx->data;
+  if (in_place) mark_written(*dx);
   if (dx->size) run(kernels().pool2d.average_backward, p, cost(p.shape));
   return move_axis(dx, 3, 1);
 }
@@ -220,7 +230,8 @@ void bind_pool2d(py::module_& m) {
   m.def("max_pool2d_places", max_pool_places);
   m.def("avg_pool2d", average_pool);
   m.def("avg_pool2d_backward", average_pool_backward, py::arg("grad"), py::arg("size"), py::arg("geometry"),
-        py::arg("count_padding"), py::arg("divisor"), py::arg("output") = py::none(), py::arg("activation") = "none");
+        py::arg("count_padding"), py::arg("divisor"), py::arg("output") = py::none(), py::arg("activation") = "none",
+        py::arg("overwrite") = false);
   m.def("max_unpool2d", max_unpool);
   m.def("max_unpool2d_backward", max_unpool_backward);
 }

@@ -29,7 +29,7 @@ struct Node {
   PyObject* inputs;       // of each: its node, the leaf itself, or None where no gradient is wanted; null likewise
   PyObject* saved;        // a tuple of the arrays (or None) that backward reads; null likewise
   PyObject* activation;   // the name of what the op did last, its output the last of `saved`; null: nothing
-  bool takes_activation;  // backward(grad, output, name) also multiplies by an activation's derivative
+  bool takes_activation;  // backward(grad, output, name, overwrite) also multiplies by an activation's derivative
   uint32_t users;         // how many recorded ops send it a gradient
   uint32_t versions[1];   // of each of them when it was saved
 };
@@ -270,22 +270,41 @@ PyObject* output_of_activation(const Node& node) {
   return PyTuple_GET_ITEM(node.saved, PyTuple_GET_SIZE(node.saved) - 1);
 }
 
+// Takes the output of its activation from a node, if nobody else sees it; the gradient may then lie in its memory. What
+// the node saved may not have changed until here, since there is no asking any more.
+bool give_up_output(Node& node) {
+  const Py_ssize_t last = Py_SIZE(&node) - 1;
+  PyObject* output = output_of_activation(node);
+  const Block* block = reinterpret_cast<Array*>(output)->block;
+  // One reference is the caller's.
+  if (Py_REFCNT(node.saved) > 1 || Py_REFCNT(output) > 2 || is_shared(block) || !block->pool || block->readonly ||
+      version(output) != node.versions[last])
+    return false;
+  PyTuple_SET_ITEM(node.saved, last, own(Py_None));
+  node.versions[last] = 0;
+  Py_DECREF(output);
+  return true;
+}
+
 // The op before `node` where that applied an activation for `node` alone, whose backward multiplies by its derivative
 // in the pass that it makes anyway. The product of several gradients' sum would have other bits. Whether the output was
 // changed since is asked when the walk comes to its own op.
-const Node* activation_before(const Node& node, const py::object& inputs) {
+Node* activation_before(const Node& node, const py::object& inputs) {
   PyObject* target = node.takes_activation ? PyTuple_GET_ITEM(inputs.ptr(), 0) : Py_None;
   if (Py_TYPE(target) != node_type) return nullptr;
-  const Node* before = node_of(target);
-  return before->activation && before->users == 1 && before->backward ? before : nullptr;
+  Node* before = node_of(target);
+  const bool waits = before->activation && before->users == 1 && before->backward;
+  return waits && output_of_activation(*before) != Py_None ? before : nullptr;
 }
 
 // The gradients of `inputs` by a node's `backward`; `before`, if any, is its activation_before.
 std::vector<py::object> call_backward(const py::object& backward, const py::object& inputs, const std::string& name,
-                                      py::object gradient, const Node* before) {
+                                      py::object gradient, Node* before, bool retain_graph) {
   const py::object output = before ? borrow(output_of_activation(*before)) : py::object();
+  PyObject* const overwrite = before && !retain_graph && give_up_output(*before) ? Py_True : Py_False;
   const py::object result = py::reinterpret_steal<py::object>(
-      before ? PyObject_CallFunctionObjArgs(backward.ptr(), gradient.ptr(), output.ptr(), before->activation, nullptr)
+      before ? PyObject_CallFunctionObjArgs(backward.ptr(), gradient.ptr(), output.ptr(), before->activation, overwrite,
+                                            nullptr)
              : PyObject_CallOneArg(backward.ptr(), gradient.ptr()));
   if (!result) throw py::error_already_set();
   if (!PyTuple_Check(result.ptr()) && !PyList_Check(result.ptr()))
@@ -321,11 +340,14 @@ void run_backward(PyObject* start, py::object gradient, bool retain_graph) {
     // Held, since what runs below may walk here again, in Python or on another thread, and clear the node.
     const py::object backward = borrow(node.backward), inputs = borrow(node.inputs);
     if (node.activation && !newest.before_activation) {
+      if (output_of_activation(node) == Py_None)
+        fail_runtime("backward through '" + name + "' a second time: a walk that failed has used its output");
       newest.gradient = object_of(activation_backward(argument(newest.gradient), argument(output_of_activation(node)),
                                                       py::cast<std::string>(node.activation)));
     }
-    const Node* before = activation_before(node, inputs);
-    std::vector<py::object> gradients = call_backward(backward, inputs, name, std::move(newest.gradient), before);
+    Node* const before = activation_before(node, inputs);
+    std::vector<py::object> gradients =
+        call_backward(backward, inputs, name, std::move(newest.gradient), before, retain_graph);
     if (!retain_graph) clear_node(newest.node.ptr());
     for (Py_ssize_t i = PyTuple_GET_SIZE(inputs.ptr()); i--;) {
       PyObject* target = PyTuple_GET_ITEM(inputs.ptr(), i);
@@ -403,7 +425,9 @@ PyMethodDef methods[] = {
      "derivative,\n"
      "and backward takes the product. Or the op that the output goes to does so, if it is the only one and was "
      "recorded\n"
-     "with `takes_activation`: it is called as backward(grad, output, activation)."},
+     "with `takes_activation`: it is called as backward(grad, output, activation, overwrite), the last whether its "
+     "gradient\n"
+     "may lie in the memory of `output`."},
     {"is_recorded", as_method(py_is_recorded), METH_FASTCALL,
      "is_recorded($module, *tensors)\n--\n\nWhether an op on these goes on the tape: a tensor that requires grad is "
      "among them."},

@@ -194,6 +194,6 @@ Status weight(const Conv2dWeight& p) {
 }  // namespace
 
 extern const Conv2dKernels conv2d_kernels;
-const Conv2dKernels conv2d_kernels = {forward, data, weight};
+const Conv2dKernels conv2d_kernels = {forward, data, weight, weight_planes_pay};
 
 }  // namespace pynn::PYNN_ISA

@@ -27,9 +27,10 @@ constexpr int64_t kLargestWidth = 64 * kLanes;  // of a piece
 struct Planes {
   const ConvShape& s;
   int64_t columns, columns_count, rows, rows_count, pitch, taps, x_rows, dy_size, x_size;
+  bool with_bias;        // its gradient is that of one more tap, whose plane of x is ones
   int64_t each, blocks;  // pieces in a block, the last one may have fewer
 
-  explicit Planes(const ConvShape& shape) : s(shape) {
+  explicit Planes(const ConvShape& shape, bool with_bias = false) : s(shape), with_bias(with_bias) {
     columns = balanced(s.ow, kLargestWidth);
     columns_count = ceil_div(s.ow, columns);
     pitch = columns + (s.kw - 1) * s.dilation_w;
@@ -44,7 +45,8 @@ struct Planes {
     blocks = ceil_div(s.n * rows_count * columns_count, each);
   }
   int64_t steps(int64_t r) const { return ceil_div((r - 1) * pitch + columns, kLanes); }
-  int64_t sum_size() const { return taps * s.o * kLanes; }
+  int64_t sum_count() const { return taps + with_bias; }  // for each output channel
+  int64_t sum_size() const { return sum_count() * s.o * kLanes; }
 };
 
 // to[q * size + i] = channel q of pixel i, with zeros up to a whole vector. No byte from `end` on is read. Some numbers
@@ -191,19 +193,24 @@ constexpr PlaneTiles all_tiles() {
 }
 constexpr PlaneTiles plane_tiles = all_tiles();
 
-// sums (c, kh, kw, o, 16 lanes) of block `number`.
-void sum_block(const Planes& g, const Conv2dWeight& p, int64_t number, float* dy_planes, float* x_planes, float* sums) {
+// sums (c, kh, kw, o, 16 lanes) of block `number`, and those of the bias behind them.
+void sum_block(const Planes& g, const Conv2dWeight& p, int64_t number, float* dy_planes, float* x_planes,
+               const float* ones, float* sums) {
   const ConvShape& s = g.s;
   const int64_t first = number * g.each, last = min_of(first + g.each, s.n * g.rows_count * g.columns_count);
-  const int64_t outputs = balanced(s.o, kTileOutputs), taps = balanced(g.taps, kTileTaps);
+  const int64_t outputs = balanced(s.o, kTileOutputs), taps = balanced(g.sum_count(), kTileTaps);
   for (int64_t piece = first; piece < last; piece++) {
     const int64_t steps = g.steps(pack_piece(g, p, piece, dy_planes, x_planes));
     const float *plane = x_planes, *row = plane, *at = plane;  // where the next tap's channel, row and self begin
     int64_t row_number = 0, column = 0;
-    for (int64_t tap = 0; tap < g.taps; tap += taps) {
-      const int64_t count = min_of(taps, g.taps - tap);
+    for (int64_t tap = 0; tap < g.sum_count(); tap += taps) {
+      const int64_t count = min_of(taps, g.sum_count() - tap);
       const float* x[kTileTaps];
       for (int64_t t = 0; t < count; t++, at += s.dilation_w) {
+        if (tap + t == g.taps) {
+          x[t] = ones;
+          continue;
+        }
         if (column == s.kw) column = 0, row_number++, at = row += s.dilation_h * g.pitch;
         if (row_number == s.kh) row_number = 0, at = row = plane += g.x_size;
         x[t] = at, column++;
@@ -218,14 +225,17 @@ void sum_block(const Planes& g, const Conv2dWeight& p, int64_t number, float* dy
 // The sum of blocks [first, last) in result.
 bool sum_blocks(const Planes& g, const Conv2dWeight& p, int64_t first, int64_t last, float* result) {
   const int64_t size = g.sum_size(), dy_size = g.s.o * g.dy_size, x_size = g.s.c * g.x_size;
-  float* const dy_planes = scratch_of<float>(Scratch::pack_b, dy_size);
+  float* const dy_planes = scratch_of<float>(Scratch::pack_b, dy_size + g.dy_size);
   float* const x_planes = scratch_of<float>(Scratch::row, x_size);
   float* const stack = scratch_of<float>(Scratch::partial, tree_levels(last - first) * size);
   if (!dy_planes || !x_planes || !stack) return false;
   __builtin_memset(dy_planes, 0, size_t(dy_size) * sizeof(float));
   __builtin_memset(x_planes, 0, size_t(x_size) * sizeof(float));
+  float* const ones = dy_planes + dy_size;
+  if (g.with_bias)
+    for (int64_t i = 0; i < g.dy_size; i += kLanes) store_lanes(ones + i, broadcast_lanes(1.0f));
   sum_tree(first, last, size, stack,
-           [&](int64_t number, float* sums) { sum_block(g, p, number, dy_planes, x_planes, sums); });
+           [&](int64_t number, float* sums) { sum_block(g, p, number, dy_planes, x_planes, ones, sums); });
   __builtin_memcpy(result, stack, size_t(size) * sizeof(float));
   return true;
 }
@@ -243,11 +253,12 @@ bool weight_planes_pay(const ConvShape& s) {
 
 Status weight_gradient_planes(const Conv2dWeight& p) {
   const ConvShape& s = p.shape;
-  const Planes g(s);
+  const Planes g(s, p.db);
   const int64_t size = g.sum_size();
-  float* const dw = static_cast<float*>(p.dw);
+  float *const dw = static_cast<float*>(p.dw), *const db = static_cast<float*>(p.db);
   if (!g.blocks) {
     __builtin_memset(dw, 0, size_t(g.taps * s.o) * sizeof(float));
+    if (db) __builtin_memset(db, 0, size_t(s.o) * sizeof(float));
     return Status::ok;
   }
   // A task sums a power of two of blocks, which is a part of the tree.
@@ -270,6 +281,7 @@ Status weight_gradient_planes(const Conv2dWeight& p) {
     for (int64_t o = 0; o < s.o; o++)
       dw[(tap % (s.kh * s.kw) * s.c + tap / (s.kh * s.kw)) * s.o + o] =
           fold_sum(load_lanes(sums + (tap * s.o + o) * kLanes));
+  for (int64_t o = 0; db && o < s.o; o++) db[o] = fold_sum(load_lanes(sums + (g.taps * s.o + o) * kLanes));
   return Status::ok;
 }
 

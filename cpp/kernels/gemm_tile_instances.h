@@ -147,11 +147,12 @@ constexpr Tiles<T> all_tiles() {
 template <Activation kind, class T>
 void activate_as(int64_t rows, int64_t columns, T* c, int64_t ldc) {
   constexpr int L = lanes<T>;
-  for (int64_t i = 0; i < rows; i++)
-    for (int64_t j = 0; j < columns; j += L) {
-      const int n = int(min_of(L, columns - j));
-      store(c + i * ldc + j, activate<kind, T>(load(c + i * ldc + j, n)), n);
-    }
+  for (int64_t i = 0; i < rows; i++, c += ldc) {
+    int64_t j = 0;
+    for (; j + L <= columns; j += L) store(c + j, activate<kind, T>(load(c + j)));
+    const int n = int(columns - j);
+    if (n) store(c + j, activate<kind, T>(load(c + j, n)), n);
+  }
 }
 
 }  // namespace

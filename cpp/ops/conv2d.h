@@ -61,18 +61,20 @@ struct Conv2dData {
 // dw (groups, kh, kw, c, o) = the gradient of the weight. An element is the sum over the pixels of dy in blocks of at
 // most 512 terms, each one chain, added in a pairwise tree: the same bits at any thread count. Few output channels in
 // float32: 16 lanes, pixels taking turns, over blocks of at most 128 terms a lane; blocks, then lanes, are added in
-// such a tree, and a NaN or an infinity of x may reach every tap of its channel.
+// such a tree, and a NaN or an infinity of x may reach every tap of its channel. There, db (null, or o elements) is the
+// gradient of the bias, the sum of dy in the same order.
 struct Conv2dWeight {
   static constexpr const char* name = "conv2d_weight";
   static constexpr bool arithmetic = true;
   ConvShape shape;
   const void *x, *dy;
-  void* dw;
+  void *dw, *db;
   template <class F>
   void pointers(F&& f) {
     f(x, Access::read);
     f(dy, Access::read);
     f(dw, Access::write);
+    f(db, Access::write);
   }
 };
 
@@ -80,6 +82,7 @@ struct Conv2dKernels {
   Kernel<Conv2d> forward;
   Kernel<Conv2dData> data;
   Kernel<Conv2dWeight> weight;
+  bool (*sums_bias)(const ConvShape& s);  // whether `weight` takes a db
 };
 
 }  // namespace pynn

@@ -86,7 +86,8 @@ struct AveragePool2d {
   }
 };
 
-// Where x was the `output` of an activation f (null: of none), dx is that of its input: times f', which it gives.
+// Where x was the `output` of an activation f (null: of none), dx is that of its input: times f', which it gives. Where
+// the windows lie side by side and are whole, from the first element on, dx may be `output`.
 struct AveragePool2dBackward {
   static constexpr const char* name = "avg_pool2d_backward";
   static constexpr bool arithmetic = true;

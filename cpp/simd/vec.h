@@ -154,13 +154,21 @@ PYNN_INLINE double fma(double a, double b, double c) {
 #endif
 }
 
-// The second operand where either is NaN, as the machine's own min and max.
+// The second operand where either is NaN, as the machine's own min and max, which GCC 12 does not find for itself.
 template <class V>
 PYNN_INLINE V max(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 4)
+    return (V)_mm512_maskz_max_ps(__mmask16(-1), (__m512)a, (__m512)b);
+#endif
   return a > b ? a : b;
 }
 template <class V>
 PYNN_INLINE V min(V a, V b) {
+#if defined(__AVX512F__)
+  if constexpr (sizeof(V) == 64 && sizeof(a[0]) == 4)
+    return (V)_mm512_maskz_min_ps(__mmask16(-1), (__m512)a, (__m512)b);
+#endif
   return a < b ? a : b;
 }
 

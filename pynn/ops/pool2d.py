@@ -201,8 +201,8 @@ def _mean(op: str, x: Tensor, geometry: Geometry, count_padding: bool, divisor: 
     size = x.shape[2:]
     y = _core.avg_pool2d(x._array, geometry, count_padding, divisor)
 
-    def backward(grad: Array, output: Array | None = None, activation: str = "none") -> tuple:
-        return (_core.avg_pool2d_backward(grad, size, geometry, count_padding, divisor, output, activation),)
+    def backward(grad: Array, output: Array | None = None, activation: str = "none", overwrite: bool = False) -> tuple:
+        return (_core.avg_pool2d_backward(grad, size, geometry, count_padding, divisor, output, activation, overwrite),)
 
     return _result(_core.record(op, y, (x,), backward, (), "none", True), single, axes)
 

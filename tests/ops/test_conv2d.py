@@ -282,7 +282,20 @@ def check_weight(shape, o, kernel, before, dilation, size, groups=1):
     ],
 )
 def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
-    check_weight(shape, o, kernel, before, dilation, size)
+    x, dy, dw = check_weight(shape, o, kernel, before, dilation, size)
+    arrays = [pynn.tensor(a.astype(np.float32))._array for a in (x, dy)]
+    limit = 150 * np.finfo(np.float32).eps * abs(dy).sum((0, 2, 3))
+    bits = []
+    for name in pynn._core.supported_isas():
+        with isa(name), all_threads(3):
+            weight, bias = pynn._core.conv2d_weight_bias(*arrays, kernel, (1, 1), before, dilation, 1)
+            alone = pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1)
+        assert same_bits(np.asarray(weight), np.asarray(alone))
+        assert name != pynn._core.isa_name() or same_bits(np.asarray(weight), dw)
+        assert (abs(np.asarray(bias) - dy.sum((0, 2, 3))) <= limit).all()
+        bits.append(np.asarray(bias))
+    again = pynn._core.conv2d_weight_bias(*arrays, kernel, (1, 1), before, dilation, 1)[1]
+    assert all(same_bits(b, np.asarray(again)) for b in bits)  # sums alone: the same without fma
 
 
 @pytest.mark.parametrize(

@@ -160,8 +160,20 @@ def test_average_after_an_activation_has_the_same_bits(channels, kind):
                 alone = output.detach().requires_grad_()
                 ops.avg_pool2d(alone, *arguments).backward(grad)
                 expected = np.asarray(_core.activation_backward(alone.grad._array, alone._array, kind))
+                free = pynn.tensor(x.astype(dtype), requires_grad=True)  # whose output nobody holds
+                ops.avg_pool2d(getattr(ops, kind)(free), *arguments).backward(grad)
             assert np.isnan(expected).any() or kind == "relu"
-            assert same_bits(leaf.grad.numpy(), expected)
+            assert same_bits(leaf.grad.numpy(), expected) and same_bits(free.grad.numpy(), expected)
+
+
+@pytest.mark.parametrize("kernel, padding, same", [(2, 0, True), (3, 0, True), (2, 1, False)])
+def test_the_gradient_of_an_average_may_take_the_memory_of_an_output(kernel, padding, same):
+    y = pynn.tensor(np.ones((1, 8, 8, 5), np.float32)).permute(0, 3, 1, 2)
+    size = (8 + 2 * padding) // kernel
+    geometry = ((kernel,) * 2, (kernel,) * 2, (padding,) * 2, (1, 1), (size, size), False)
+    grad = pynn.ones(1, 5, size, size)._array
+    dx = _core.avg_pool2d_backward(grad, (8, 8), geometry, True, 0, y._array, "relu", True)
+    assert np.shares_memory(np.asarray(dx), y.numpy()) == same
 
 
 def test_subnormal_numbers_are_compared():
