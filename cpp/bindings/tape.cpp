@@ -42,7 +42,7 @@ uint64_t next_order = 0;
 
 Tensor* tensor_of(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 Node* node_of(PyObject* o) { return reinterpret_cast<Node*>(o); }
-bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); }
+bool is_tensor(PyObject* o) { return Py_TYPE(o) == tensor_class || PyObject_TypeCheck(o, tensor_base); }
 
 int traverse_tensor(PyObject* o, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(o));
@@ -428,9 +428,13 @@ PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
 
 }  // namespace
 
-ArrayRef as_array(py::handle object) {
+ArrayRef own_array(py::handle object) {
   if (is_tensor(object.ptr())) return array_of(object.ptr());
-  if (Py_TYPE(object.ptr()) == array_type) return argument(object);
+  return Py_TYPE(object.ptr()) == array_type ? argument(object) : ArrayRef();
+}
+
+ArrayRef as_array(py::handle object) {
+  if (ArrayRef array = own_array(object)) return array;
   const py::object tensor = py::reinterpret_steal<py::object>(PyObject_CallOneArg(as_tensor, object.ptr()));
   if (!tensor) throw py::error_already_set();
   return array_of(tensor.ptr());

@@ -266,7 +266,7 @@ int num_threads() {
 
 int plan_threads(double cost_ns) {
   const bool always = settings.always.load(std::memory_order_relaxed);
-  if (inside_task || (cost_ns < 2 * kAwakeShare && !always)) return 1;
+  if ((cost_ns < 2 * kAwakeShare && !always) || inside_task) return 1;
   const int most = num_threads();
   if (most == 1 || team().busy()) return 1;
   if (always) return most;
