@@ -349,11 +349,22 @@ PyObject* py_record(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] { return record(args, count); });
 }
 
+bool is_recorded(PyObject* const* operands, Py_ssize_t count) {
+  bool wanted = false;
+  for (Py_ssize_t i = 0; i < count; i++) wanted |= is_tensor(operands[i]) && tensor_of(operands[i])->requires_grad;
+  return wanted && recording_gradients;
+}
+
 PyObject* py_is_recorded(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return PyBool_FromLong(is_recorded(args, count));
+}
+
+PyObject* py_wrap_or_record(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
-    bool wanted = false;
-    for (Py_ssize_t i = 0; i < count; i++) wanted |= is_tensor(args[i]) && tensor_of(args[i])->requires_grad;
-    return py::bool_(wanted && recording_gradients);
+    if (count < 2) fail_type("wrap_or_record: expected a function, an array and the operands");
+    check_array(args[1], "wrap_or_record");
+    if (!is_recorded(args + 2, count - 2)) return new_tensor(args[1]);
+    return py::reinterpret_steal<py::object>(PyObject_Vectorcall(args[0], args + 1, size_t(count - 1), nullptr));
   });
 }
 
@@ -407,6 +418,9 @@ PyMethodDef methods[] = {
     {"is_recorded", as_method(py_is_recorded), METH_FASTCALL,
      "is_recorded($module, *tensors)\n--\n\nWhether an op on these goes on the tape: a tensor that requires grad is "
      "among them."},
+    {"wrap_or_record", as_method(py_wrap_or_record), METH_FASTCALL,
+     "wrap_or_record($module, record, array, /, *operands)\n--\n\nA tensor on `array`, outside the tape unless an "
+     "operand is a tensor that requires grad: then record(array, *operands)."},
     {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
      "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
     {"is_grad_enabled", py_is_grad_enabled, METH_NOARGS,
