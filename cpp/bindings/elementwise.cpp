@@ -23,11 +23,12 @@ template <>
 struct type_caster<pynn::Operand> {
   PYBIND11_TYPE_CASTER(pynn::Operand, const_name("Array | float"));
   bool load(handle source, bool) {
-    if (PyFloat_Check(source.ptr()) || PyLong_Check(source.ptr())) {
+    value.array = pynn::own_array(source);
+    if (value.array) return true;
+    if (PyFloat_Check(source.ptr()) || PyLong_Check(source.ptr()))
       value.number = source;
-      return true;
-    }
-    value.array = pynn::as_array(source);
+    else
+      value.array = pynn::as_array(source);
     return true;
   }
 };
@@ -114,7 +115,10 @@ bool has_shape(const Array& a, const Shape& shape) {
 }
 
 // Dense operands of the full shape that agree give their order of axes to the output; otherwise it is in C order.
-ArrayRef new_output(DType dtype, const Shape& shape, const Array* a, const Array* b) {
+ArrayRef new_output(DType dtype, const Array* a, const Array* b, const char* op) {
+  const Array& first = a ? *a : *b;
+  if (first.contiguous && (!a || !b || same_layout(*a, *b))) return new_array(dtype, first.shape, first.dims);
+  const Shape shape = broadcast_shape(first, b ? *b : *a, op);
   const Array* model = nullptr;
   for (const Array* x : {a, b}) {
     if (!x || !has_shape(*x, shape)) continue;
@@ -136,9 +140,8 @@ int64_t stride_of(const Array* x, int axis, int dims) {
   return own < 0 || x->shape[own] == 1 ? 0 : x->strides[own];
 }
 
-// The index space of y = f(a, b): axes ordered by their stride in y, neighbours merged where all three allow it.
-IndexSpace index_space(const Array* a, const Array* b, const Array& y) {
-  IndexSpace s;
+// Fills the index space of y = f(a, b): axes ordered by their stride in y, neighbours merged where all three allow it.
+void set_index_space(IndexSpace& s, const Array* a, const Array* b, const Array& y) {
   s.dims = 1;
   auto linear = [&](const Array* x) { return !x || x->dims == 0 || same_layout(*x, y); };
   if (linear(a) && linear(b) && is_dense(y)) {
@@ -146,7 +149,7 @@ IndexSpace index_space(const Array* a, const Array* b, const Array& y) {
     s.y_strides[0] = 1;
     s.a_strides[0] = a && a->dims ? 1 : 0;
     s.b_strides[0] = b && b->dims ? 1 : 0;
-    return s;
+    return;
   }
   int order[kMaxDims], axes = 0;
   for (int i = 0; i < y.dims; i++) {
@@ -175,7 +178,6 @@ IndexSpace index_space(const Array* a, const Array* b, const Array& y) {
     s.a_strides[0] = s.b_strides[0] = 0;
     s.y_strides[0] = 1;
   }
-  return s;
 }
 
 // Casts what is an array to `dtype`; the numbers' bytes come from number_bytes.
@@ -184,7 +186,7 @@ ArrayRef cast_array(const Operand& x, DType dtype) { return x.array ? cast(x.arr
 template <class Params>
 void launch_into(Kernel<Params> kernel, Params& params, const Array* a, const Array* b, Array& y) {
   if (y.size == 0) return;
-  params.space = index_space(a, b, y);
+  set_index_space(params.space, a, b, y);
   params.a = a ? a->data : nullptr;
   params.b = b ? b->data : nullptr;
   params.y = y.data;
@@ -197,21 +199,17 @@ ArrayRef launch_binary(Kernel<Params> kernel, Params& params, const Operand& a, 
                        const char* op, ArrayRef y = ArrayRef()) {
   const ArrayRef x = cast_array(a, params.dtype), z = cast_array(b, params.dtype);
   if (!x || !z) params.scalar = number_bytes(x ? b.number : a.number, params.dtype, op);
-  if (!y) {
-    const Shape shape = broadcast_shape(x ? *x : *z, z ? *z : *x, op);
-    y = new_output(y_type, shape, x.get(), z.get());
-  }
+  if (!y) y = new_output(y_type, x.get(), z.get(), op);
   launch_into(kernel, params, x.get(), z.get(), *y);
   return y;
 }
 
 // Of two numbers the first becomes an array.
-Operand one_array(const Operand& a, const Operand& b) {
-  return a.array || b.array ? a : Operand{as_array(a.number), {}};
-}
+bool are_numbers(const Operand& a, const Operand& b) { return !a.array && !b.array; }
+Operand as_operand(py::handle number) { return {as_array(number), {}}; }
 
-ArrayRef compare(Comparison kind, const Operand& given, const Operand& b, const char* op, ArrayRef y = ArrayRef()) {
-  const Operand a = one_array(given, b);
+ArrayRef compare(Comparison kind, const Operand& a, const Operand& b, const char* op, ArrayRef y = ArrayRef()) {
+  if (are_numbers(a, b)) return compare(kind, as_operand(a.number), b, op, y);
   ElementwiseComparison params;
   params.scalar = 0;
   params.op = kind;
@@ -238,7 +236,7 @@ bool is_one(py::handle number) {
   return PyFloat_Check(number.ptr()) && PyFloat_AS_DOUBLE(number.ptr()) == 1.0;
 }
 
-ArrayRef arithmetic(const BinaryOp& op, const Operand& a, const Operand& b, py::object alpha, DType dtype,
+ArrayRef arithmetic(const BinaryOp& op, const Operand& a, const Operand& b, const py::object& alpha, DType dtype,
                     ArrayRef y = ArrayRef()) {
   const bool scaled = !is_one(alpha);
   if (dtype == DType::boolean) {  // or, and
@@ -251,15 +249,13 @@ ArrayRef arithmetic(const BinaryOp& op, const Operand& a, const Operand& b, py::
   params.op = scaled ? op.scaled : op.plain;
   params.dtype = dtype;
   if (scaled) {
-    if (op.plain == Arithmetic::sub) alpha = py::reinterpret_steal<py::object>(PyNumber_Negative(alpha.ptr()));
-    if (!alpha) throw py::error_already_set();
-    params.alpha = number_bytes(alpha, dtype, op.name);
+    params.alpha = number_bytes(op.plain == Arithmetic::sub ? -alpha : alpha, dtype, op.name);
   }
   return launch_binary(kernels().elementwise.arithmetic, params, a, b, dtype, op.name, y);
 }
 
-ArrayRef binary(const BinaryOp& op, const Operand& given, const Operand& b, const py::object& alpha) {
-  const Operand a = one_array(given, b);
+ArrayRef binary(const BinaryOp& op, const Operand& a, const Operand& b, const py::object& alpha) {
+  if (are_numbers(a, b)) return binary(op, as_operand(a.number), b, alpha);
   DType dtype = result_type(a, b);
   if (op.plain == Arithmetic::div && !is_float(dtype)) dtype = DType::float32;
   return arithmetic(op, a, b, alpha, dtype);

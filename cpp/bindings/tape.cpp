@@ -42,7 +42,7 @@ uint64_t next_order = 0;
 
 Tensor* tensor_of(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 Node* node_of(PyObject* o) { return reinterpret_cast<Node*>(o); }
-bool is_tensor(PyObject* o) { return PyObject_TypeCheck(o, tensor_base); }
+bool is_tensor(PyObject* o) { return Py_TYPE(o) == tensor_class || PyObject_TypeCheck(o, tensor_base); }
 
 int traverse_tensor(PyObject* o, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(o));
@@ -371,11 +371,22 @@ PyObject* py_record(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] { return record(args, count); });
 }
 
+bool is_recorded(PyObject* const* operands, Py_ssize_t count) {
+  bool wanted = false;
+  for (Py_ssize_t i = 0; i < count; i++) wanted |= is_tensor(operands[i]) && tensor_of(operands[i])->requires_grad;
+  return wanted && recording_gradients;
+}
+
 PyObject* py_is_recorded(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return PyBool_FromLong(is_recorded(args, count));
+}
+
+PyObject* py_wrap_or_record(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
-    bool wanted = false;
-    for (Py_ssize_t i = 0; i < count; i++) wanted |= is_tensor(args[i]) && tensor_of(args[i])->requires_grad;
-    return py::bool_(wanted && recording_gradients);
+    if (count < 2) fail_type("wrap_or_record: expected a function, an array and the operands");
+    check_array(args[1], "wrap_or_record");
+    if (!is_recorded(args + 2, count - 2)) return new_tensor(args[1]);
+    return py::reinterpret_steal<py::object>(PyObject_Vectorcall(args[0], args + 1, size_t(count - 1), nullptr));
   });
 }
 
@@ -431,6 +442,9 @@ PyMethodDef methods[] = {
     {"is_recorded", as_method(py_is_recorded), METH_FASTCALL,
      "is_recorded($module, *tensors)\n--\n\nWhether an op on these goes on the tape: a tensor that requires grad is "
      "among them."},
+    {"wrap_or_record", as_method(py_wrap_or_record), METH_FASTCALL,
+     "wrap_or_record($module, record, array, /, *operands)\n--\n\nA tensor on `array`, outside the tape unless an "
+     "operand is a tensor that requires grad: then record(array, *operands)."},
     {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
      "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
     {"is_grad_enabled", py_is_grad_enabled, METH_NOARGS,
@@ -452,9 +466,13 @@ PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
 
 }  // namespace
 
-ArrayRef as_array(py::handle object) {
+ArrayRef own_array(py::handle object) {
   if (is_tensor(object.ptr())) return array_of(object.ptr());
-  if (Py_TYPE(object.ptr()) == array_type) return argument(object);
+  return Py_TYPE(object.ptr()) == array_type ? argument(object) : ArrayRef();
+}
+
+ArrayRef as_array(py::handle object) {
+  if (ArrayRef array = own_array(object)) return array;
   const py::object tensor = py::reinterpret_steal<py::object>(PyObject_CallOneArg(as_tensor, object.ptr()));
   if (!tensor) throw py::error_already_set();
   return array_of(tensor.ptr());

@@ -33,15 +33,29 @@ PYNN_INLINE Vec<T> magnitude(Vec<T> x) {
     return abs(x);
 }
 
+// In halves where a vector has 512 bits: the divider takes 10 cycles for the two, 12 for the whole (Sapphire Rapids).
+// float64 gains nothing, nor do kernels that have more to do than divide.
+template <class T>
+PYNN_INLINE Vec<T> divide(Vec<T> a, Vec<T> b) {
+  if constexpr (lanes<T> == 16) {
+    const auto low = [](Vec<T> v) PYNN_LAMBDA { return __builtin_shufflevector(v, v, 0, 1, 2, 3, 4, 5, 6, 7); };
+    const auto high = [](Vec<T> v) PYNN_LAMBDA { return __builtin_shufflevector(v, v, 8, 9, 10, 11, 12, 13, 14, 15); };
+    const Narrow<T, 8> u = low(a) / low(b), v = high(a) / high(b);
+    return __builtin_shufflevector(u, v, 0, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15);
+  } else {
+    return a / b;
+  }
+}
+
 template <Arithmetic op, class T>
 PYNN_INLINE Vec<T> compute(Vec<T> a, [[maybe_unused]] Vec<T> b, [[maybe_unused]] Vec<T> alpha) {
   if constexpr (op == Arithmetic::add) return a + b;
   if constexpr (op == Arithmetic::sub) return a - b;
   if constexpr (op == Arithmetic::mul) return a * b;
-  if constexpr (op == Arithmetic::div) return a / b;
+  if constexpr (op == Arithmetic::div) return divide<T>(a, b);
   if constexpr (op == Arithmetic::add_scaled) return add_scaled<T>(a, b, alpha);
   if constexpr (op == Arithmetic::mul_scaled) return a * b * alpha;
-  if constexpr (op == Arithmetic::div_scaled) return a / b * alpha;
+  if constexpr (op == Arithmetic::div_scaled) return divide<T>(a, b) * alpha;
   if constexpr (op == Arithmetic::power) return power(a, b);
   if constexpr (op == Arithmetic::neg) return -a;
   if constexpr (op == Arithmetic::abs) return magnitude<T>(a);

@@ -42,7 +42,8 @@ const ForkHandlers programs_fork_handlers = {
     },
 };
 
-Program* recording() { return current; }
+constinit std::atomic<int> recordings{0};
+Program* recorded_by_this_thread() { return current; }
 
 RecordingPause::RecordingPause() : paused_(current) { current = nullptr; }
 RecordingPause::~RecordingPause() { current = paused_; }
@@ -71,7 +72,7 @@ Program::~Program() {
 void Program::begin() {
   if (current) throw CaptureError("a capture is under way on this thread already");
   if (state_ != State::empty) throw CaptureError("a program records once");
-  state_ = State::recording;
+  enter(State::recording);
   thread_ = std::this_thread::get_id();
   current = this;
 }
@@ -195,7 +196,7 @@ void Program::finish(const std::vector<Block*>& results) {
     slots_[i].block = nullptr;
   }
   current = nullptr;
-  state_ = State::ready;
+  enter(State::ready);
 }
 
 void Program::abort() {
@@ -203,8 +204,13 @@ void Program::abort() {
   end_recording(State::over);
 }
 
+void Program::enter(State state) {
+  const State before = state_.exchange(state);
+  recordings.fetch_add((state == State::recording) - (before == State::recording), std::memory_order_relaxed);
+}
+
 void Program::end_recording(State state) {
-  state_ = state;
+  enter(state);
   for (const Slot& slot : slots_)
     if (slot.block) release(slot.block);
   for (Block* block : held_) release(block);

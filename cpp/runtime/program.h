@@ -26,7 +26,11 @@ struct CaptureError : std::runtime_error {
 };
 
 class Program;
-Program* recording();  // the program that this thread records, or null
+// How many programs are being recorded, on any thread: most of the time none, and recording() is one load.
+extern std::atomic<int> recordings;
+Program* recorded_by_this_thread();
+// The program that this thread records, or null
+inline Program* recording() { return recordings.load(std::memory_order_relaxed) ? recorded_by_this_thread() : nullptr; }
 
 // Within its scope this thread records nothing and allocates no private memory.
 class RecordingPause {
@@ -103,6 +107,7 @@ class Program {
   Slot* slot_at(const char* address);
   void move(Slot& slot, char* base);
   bool prepare(const std::vector<Memory>& inputs);
+  void enter(State state);
   void end_recording(State state);
 
   std::atomic<State> state_{State::empty};

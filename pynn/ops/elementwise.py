@@ -40,53 +40,61 @@ def _record(name: str, out: Any, x: Any, y: Any, for_x: Callable, for_y: Callabl
     return _core.record(name, out, inputs, lambda grad: (pull_x(grad), pull_y(grad)), arrays)
 
 
+# What is recorded is made apart from the ops: variables of a closure would cost every call, recorded or not.
+def _record_add(out: Any, x: Any, y: Any, alpha: float) -> Tensor:
+    return _record("add", out, x, y, lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha))
+
+
+def _record_sub(out: Any, x: Any, y: Any, alpha: float) -> Tensor:
+    return _record("sub", out, x, y, lambda g: g, lambda g: _core.mul(g, -alpha))
+
+
+def _record_mul(out: Any, x: Any, y: Any) -> Tensor:
+    a, b = _raw(x), _raw(y)
+    return _record("mul", out, x, y, lambda g: _core.mul(g, b), lambda g: _core.mul(g, a), a, b)
+
+
+def _record_div(out: Any, x: Any, y: Any) -> Tensor:
+    b = _raw(y)
+    return _record("div", out, x, y, lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1), out, b)
+
+
 def add(input: Any, other: Any, alpha: float = 1) -> Tensor:
     """input + alpha * other. bool + bool is the logical or."""
-    out = _core.add(input, other, alpha)
-    if not _core.is_recorded(input, other):
-        return Tensor._wrap(out)
-    return _record("add", out, input, other, lambda g: g, lambda g: g if alpha == 1 else _core.mul(g, alpha))
+    return _core.wrap_or_record(_record_add, _core.add(input, other, alpha), input, other, alpha)
 
 
 def sub(input: Any, other: Any, alpha: float = 1) -> Tensor:
     """input - alpha * other. TypeError for bool."""
-    out = _core.sub(input, other, alpha)
-    if not _core.is_recorded(input, other):
-        return Tensor._wrap(out)
-    return _record("sub", out, input, other, lambda g: g, lambda g: _core.mul(g, -alpha))
+    return _core.wrap_or_record(_record_sub, _core.sub(input, other, alpha), input, other, alpha)
 
 
 def mul(input: Any, other: Any) -> Tensor:
     """input * other. bool * bool is the logical and."""
-    out = _core.mul(input, other)
-    if not _core.is_recorded(input, other):
-        return Tensor._wrap(out)
-    a, b = _raw(input), _raw(other)
-    return _record("mul", out, input, other, lambda g: _core.mul(g, b), lambda g: _core.mul(g, a), a, b)
+    return _core.wrap_or_record(_record_mul, _core.mul(input, other), input, other)
 
 
 def div(input: Any, other: Any) -> Tensor:
     """input / other; two integers give float32."""
-    out = _core.div(input, other)
-    if not _core.is_recorded(input, other):
-        return Tensor._wrap(out)
-    b = _raw(other)
-    return _record(
-        "div", out, input, other, lambda g: _core.div(g, b), lambda g: _core.mul(g, _core.div(out, b), -1), out, b
-    )
+    return _core.wrap_or_record(_record_div, _core.div(input, other), input, other)
 
 
-def _extremum(name: str, kernel: Any, input: Any, other: Any, loses: Callable, loses_or_ties: Callable) -> Tensor:
-    out = kernel(input, other)
-    if not _core.is_recorded(input, other):
-        return Tensor._wrap(out)
-    a, b = _raw(input), _raw(other)
+def _extremum(name: str, loses: Callable, loses_or_ties: Callable) -> Callable:
+    """What records `maximum` or `minimum`."""
 
     def share(grad: Any, s: Any, t: Any) -> Any:  # nothing where s loses, half at a tie, all else: NaN never loses
         lost = _core.add(_core.cast(loses(s, t), grad.dtype), _core.cast(loses_or_ties(s, t), grad.dtype))
         return _core.mul(grad, _core.sub(1, lost, 0.5))
 
-    return _record(name, out, input, other, lambda g: share(g, a, b), lambda g: share(g, b, a), a, b)
+    def record(out: Any, x: Any, y: Any) -> Tensor:
+        a, b = _raw(x), _raw(y)
+        return _record(name, out, x, y, lambda g: share(g, a, b), lambda g: share(g, b, a), a, b)
+
+    return record
+
+
+_record_maximum = _extremum("maximum", _core.lt, _core.le)
+_record_minimum = _extremum("minimum", _core.gt, _core.ge)
 
 
 def maximum(input: Any, other: Any) -> Tensor:
@@ -94,12 +102,12 @@ def maximum(input: Any, other: Any) -> Tensor:
 
     Where one is NaN, both get the whole gradient, as in PyTorch.
     """
-    return _extremum("maximum", _core.maximum, input, other, _core.lt, _core.le)
+    return _core.wrap_or_record(_record_maximum, _core.maximum(input, other), input, other)
 
 
 def minimum(input: Any, other: Any) -> Tensor:
     """The smaller of the two; NaN where either is. The gradient is that of `maximum` with the smaller one winning."""
-    return _extremum("minimum", _core.minimum, input, other, _core.gt, _core.ge)
+    return _core.wrap_or_record(_record_minimum, _core.minimum(input, other), input, other)
 
 
 def neg(input: Any) -> Tensor:
