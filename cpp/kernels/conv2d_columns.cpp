@@ -111,6 +111,8 @@ Status data_columns(const Conv2dData& p) {
   pack_columns(s, static_cast<const float*>(p.weight), packed);
   const Layout layout{s, packed};
   const int64_t size = max_of(s.ow + s.kw - 1, s.left + s.w) * s.c + layout.width;
+  // Without a border a row is made where it belongs: what is written behind its end comes before the next row.
+  const bool in_place = s.left == 0 && s.w == s.ow + s.kw - 1 && s.w * s.c >= layout.width;
   const double cost = fma_cost<float>(double(s.ow * s.kh * s.o * layout.width));
   int failed = 0;
   parallel_ranges(s.n * s.h, 1, cost, [&](int64_t begin, int64_t end) {
@@ -126,9 +128,10 @@ Status data_columns(const Conv2dData& p) {
       while (first < s.kh && above + first * s.dilation_h < 0) first++;
       int64_t last = first;
       while (last < s.kh && above + last * s.dilation_h < s.oh) last++;
-      sum_row(layout, first, last, all + (image * s.oh + above + first * s.dilation_h) * s.ow * s.o, row);
       float* const dx = static_cast<float*>(p.dx) + r * s.w * s.c;
-      __builtin_memcpy(dx, row + s.left * s.c, size_t(s.w * s.c) * sizeof(float));
+      float* const to = in_place && r + 1 < end ? dx : row;
+      sum_row(layout, first, last, all + (image * s.oh + above + first * s.dilation_h) * s.ow * s.o, to);
+      if (to == row) __builtin_memcpy(dx, row + s.left * s.c, size_t(s.w * s.c) * sizeof(float));
       if (bias)
         for (int64_t j = 0; j < s.w * s.c; j += s.c)
           for (int64_t c = 0; c < s.c; c++) dx[j + c] += bias[c];

@@ -23,6 +23,7 @@ struct Plan {
   int64_t tile;     // pixels of a tile
   bool whole_rows;  // a row of taps is one run
   bool rows_outer;
+  bool twins;  // two output rows at once
   explicit Plan(const Correlation<T>& s) {
     span = max_of(1, (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1);
     copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
@@ -31,6 +32,7 @@ struct Plan {
     tile = balanced(s.ow, kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
+    twins = s.o <= lanes<T> && s.groups == 1 && whole_rows && s.terms() > 0;
   }
   int64_t band_elements(const Correlation<T>& s) const {
     return ((rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1) * span * s.channels;
@@ -49,14 +51,23 @@ void fill_band(const Correlation<T>& s, int64_t span, T* band, int64_t image, in
   }
 }
 
+// The rows of taps that lie inside for output row i, from the input row `start` on.
+template <class T>
+struct TapRows {
+  int64_t start, first, last;
+  PYNN_INLINE TapRows(const Correlation<T>& s, int64_t i) : start(i * s.stride_h - s.top) {
+    first = max_of(0, min_of(s.kh, ceil_div(-start, s.dilation_h)));
+    last = max_of(first, min_of(s.kh, start < s.h ? (s.h - start - 1) / s.dilation_h + 1 : 0));
+  }
+};
+
 // Panel `o` of group `g` of output row i.
 template <class T>
 PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t i, int64_t g,
                                int64_t o, T* y) {
   constexpr int64_t L = lanes<T>;
-  const int64_t start = i * s.stride_h - s.top;  // the row of tap 0
-  const int64_t first = max_of(0, min_of(s.kh, ceil_div(-start, s.dilation_h)));
-  const int64_t last = max_of(first, min_of(s.kh, start < s.h ? (s.h - start - 1) / s.dilation_h + 1 : 0));
+  const TapRows<T> taps(s, i);
+  const int64_t first = taps.first, last = taps.last;
   const int64_t columns = min_of(kTileColumns<T>, s.o - o), width = ceil_div(columns, L) * L;
   const T* panel = s.packed + g * s.group_size() + o * s.terms() + first * s.kw * s.c * width;
   const T* bias = s.bias ? s.bias + g * s.o + o : nullptr;
@@ -65,7 +76,7 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
 
   const auto run_tile = [&](int64_t j, int64_t rows) PYNN_LAMBDA {
     const auto tile = tiles(T{}).by_rows[rows][ceil_div(columns, L)];
-    const T* a = in.at(start + first * s.dilation_h) + j * step + g * s.c;
+    const T* a = in.at(taps.start + first * s.dilation_h) + j * step + g * s.c;
     T* c = y + j * s.column_step;
     prefetch_tile(c, rows, s.column_step);
     if (plan.whole_rows || first == last) {
@@ -73,13 +84,32 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
       tile({length, last - first, s.dilation_h * in.pitch - length, 0}, a, step, panel, width, c, s.column_step,
            int(columns), false, bias);
     } else {
-      const Runs taps = {s.c, s.kw, s.dilation_w * s.channels - s.c, 0};
+      const Runs taps_of_row = {s.c, s.kw, s.dilation_w * s.channels - s.c, 0};
       for (int64_t t = 0; t < last - first; t++)
-        tile(taps, a + t * s.dilation_h * in.pitch, step, panel + t * s.kw * s.c * width, width, c, s.column_step,
-             int(columns), t > 0, t + 1 == last - first ? bias : nullptr);
+        tile(taps_of_row, a + t * s.dilation_h * in.pitch, step, panel + t * s.kw * s.c * width, width, c,
+             s.column_step, int(columns), t > 0, t + 1 == last - first ? bias : nullptr);
     }
   };
   for (int64_t j = 0; j < s.ow; j += plan.tile) run_tile(j, min_of(plan.tile, s.ow - j));
+}
+
+// Output rows i and i + 1 together, of at most one vector of channels; false where they see other taps.
+template <class T>
+PYNN_INLINE bool correlate_two_rows(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t i, T* y) {
+  const TapRows<T> taps(s, i), below(s, i + 1);
+  if (taps.first != below.first || taps.last != below.last) return false;
+  const int64_t step = s.stride_w * s.channels, length = s.kw * s.c;
+  const Runs runs = {length, taps.last - taps.first, s.dilation_h * in.pitch - length, 0};
+  const T* a = in.at(taps.start + taps.first * s.dilation_h);
+  for (int64_t j = 0; j < s.ow; j += plan.tile) {
+    const int64_t rows = min_of(plan.tile, s.ow - j);
+    T* c = y + j * s.column_step;
+    prefetch_tile(c, rows, s.column_step);
+    prefetch_tile(c + s.row_step, rows, s.column_step);
+    tiles(T{}).twins[rows](runs, a + j * step, step, s.stride_h * in.pitch, s.packed + taps.first * length * lanes<T>,
+                           lanes<T>, c, s.column_step, s.row_step, int(s.o), s.bias);
+  }
+  return true;
 }
 
 template <class T>
@@ -92,6 +122,11 @@ void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>&
   if (plan.rows_outer) {
     for (int64_t i = begin; i < end; i++) {
       T* row = y + i * s.row_step;
+      if (plan.twins && i + 1 < end && correlate_two_rows(s, plan, in, i, row)) {
+        finish_row(s, row);
+        finish_row(s, y + ++i * s.row_step);
+        continue;
+      }
       each_panel([&](int64_t g, int64_t o) { correlate_row(s, plan, in, i, g, o, row); });
       finish_row(s, row);
     }

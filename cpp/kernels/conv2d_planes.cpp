@@ -270,7 +270,12 @@ Status correlate_planes(const Correlation<T>& s) {
       begin = i, before = rows;
       T* y = s.y + image * s.image_step + i * s.row_step;
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
-      int64_t done = 0;  // rows of the output
+      int64_t done = 0;                                                 // rows of the output
+      const auto interleave_rows = [&](int64_t complete) PYNN_LAMBDA {  // those whose places are all before `complete`
+        for (; done < rows && done * layout.pitch + s.ow <= complete; done++)
+          functions<T>.interleave[s.o](out + done * layout.pitch, out_plane, s.ow, y + done * s.row_step,
+                                       s.column_step);
+      };
       for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
         while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
@@ -279,13 +284,11 @@ Status correlate_planes(const Correlation<T>& s) {
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);
-        // At once: the divisions of an activation pass beside the multiply-adds of the next tile.
-        for (; done < rows && done * layout.pitch + s.ow <= at + n * L; done++) {
-          functions<T>.interleave[s.o](out + done * layout.pitch, out_plane, s.ow, y + done * s.row_step,
-                                       s.column_step);
-          finish_row(s, y + done * s.row_step);
-        }
+        activate_tile(s.o, n * L, out + at, out_plane, s.activation);
+        // A tile later, since what was just stored is slow to load from another place.
+        interleave_rows(at);
       }
+      interleave_rows(all * L);
       row += rows;
     }
   });

@@ -22,7 +22,7 @@ struct Largest {
   PYNN_INLINE Largest spread(VecInt<T> windows) const { return {permute(gradient, windows), permute(winner, windows)}; }
 };
 
-// An element of dx, and where the output of the activation before the pooling lies (or dx again, where there is none).
+// An element of dx, and where the output of the activation lies that it was (where there is none, dx again).
 template <class T>
 struct Place {
   T* dx;
@@ -68,7 +68,8 @@ PYNN_INLINE void put_zeros(Place<T> to, int64_t n, const Put& put) {
   for (int64_t i = 0; i < n; i += lanes<T>) put(to + i, Vec<T>{}, int(min_of(lanes<T>, n - i)));
 }
 
-// Where dx lies on `output`, some rows of it are copied first: a vector may write beyond what it has read.
+// Where dx lies on `output`, the rows of it that a row of the output fills are copied first, for a vector may write
+// beyond what it has read; one row ahead, since what was just stored is slow to load from another place.
 template <class T, class Read, class Put>
 PYNN_INLINE Status send(const PoolShape& s, T* dx, const T* output, const Read& read, const Put& put) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
@@ -78,22 +79,32 @@ PYNN_INLINE Status send(const PoolShape& s, T* dx, const T* output, const Read& 
   const double cost = pool_row_cost<T>(s, vectors, rows.kernel);
   int failed = 0;
   parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+    const int64_t copy_size = 2 * rows.kernel * size;
     T* copied = nullptr;
     if (output == dx) {
-      copied = static_cast<T*>(scratch(Scratch::row, size_t(2 * rows.kernel * size) * sizeof(T)));
+      copied = static_cast<T*>(scratch(Scratch::row, size_t(2 * copy_size) * sizeof(T)));
       if (!copied) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
     }
+    // The rows of dx that belong to a row of the output: the last one of an image has those that no window covers, too.
+    const auto first_of = [&](int64_t row)
+                              PYNN_LAMBDA { return row / rows.out * rows.in + row % rows.out * rows.kernel; };
+    const auto count_of = [&](int64_t row) PYNN_LAMBDA {
+      return row % rows.out + 1 < rows.out ? rows.kernel : rows.in - row % rows.out * rows.kernel;
+    };
+    const auto copy = [&](int64_t row) PYNN_LAMBDA {
+      __builtin_memcpy(copied + row % 2 * copy_size, output + first_of(row) * size,
+                       size_t(count_of(row) * size) * sizeof(T));
+    };
     const auto for_rows = [&](const auto& body) PYNN_LAMBDA {
+      if (copied && begin < end) copy(begin);
       for (int64_t row = begin; row < end; row++) {
-        const int64_t i = row % rows.out, image = row / rows.out;
-        const int64_t last = i + 1 < rows.out ? rows.kernel : rows.in - i * rows.kernel;
-        const int64_t at = (image * rows.in + i * rows.kernel) * size;
-        if (copied) __builtin_memcpy(copied, output + at, size_t(last * size) * sizeof(T));
-        const Place<T> to = {dx + at, copied ? copied : output ? output + at : dx + at};
+        if (copied && row + 1 < end) copy(row + 1);
+        const int64_t at = first_of(row) * size;
+        const Place<T> to = {dx + at, copied ? copied + row % 2 * copy_size : output ? output + at : dx + at};
         body(row * columns.out * s.c, to);
         if (covered < size)
           for (int64_t k = 0; k < rows.kernel; k++) put_zeros(to + (k * size + covered), size - covered, put);
-        put_zeros(to + rows.kernel * size, (last - rows.kernel) * size, put);
+        put_zeros(to + rows.kernel * size, (count_of(row) - rows.kernel) * size, put);
       }
     };
     if constexpr (kPermutes<T>) {
