@@ -28,7 +28,7 @@ namespace {
 
 // What a thread's share of the work has to be worth. A spinning worker joins and leaves in about 1 us; one that sleeps
 // comes 50 to 100 us late, and waking it costs the caller a system call.
-constexpr double kAwakeShare = 4000, kAsleepShare = 60000;  // ns
+constexpr double kAwakeShare = 3000, kAsleepShare = 60000;  // ns
 // Calls that are too short to wake the team alone do so together, once they have followed each other for kStretch with
 // gaps (of the time between calls, by the estimates) below kGap: a worker that is awake spins over those.
 constexpr int64_t kStretch = 200000, kGap = 100000;  // ns
