@@ -85,8 +85,14 @@ class TensorBase:
     """
     _array: Array
     _node: Node | None
+    @property
+    def dtype(self) -> numpy.dtype[typing.Any]: ...
     grad: typing.Any
+    @property
+    def ndim(self) -> int: ...
     requires_grad: bool
+    @property
+    def shape(self) -> tuple[int, ...]: ...
 class Node:
     """
     One recorded op.
@@ -311,7 +317,7 @@ def reshape(arg0: _ArrayLike, arg1: collections.abc.Sequence[int]) -> Array:
     ...
 def run_backward(arg0: typing.Any, arg1: typing.Any, arg2: bool) -> None:
     """
-    Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches.
+    Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches. A gradient None is that of a single element, 1.
     """
 def set_grad_enabled(mode):
     """

@@ -24,7 +24,7 @@ _KINDS = {"b": 0, "u": 1, "i": 1, "f": 2}  # what is of a kind goes into what is
 class Tensor(_core.TensorBase):
     """An n-dimensional array with automatic differentiation; made by `pynn.tensor` and friends.
 
-    Attributes: `grad` (Tensor or None), `requires_grad`.
+    Attributes: `shape`, `dtype`, `ndim`, `grad` (Tensor or None), `requires_grad`.
     """
 
     __array_ufunc__ = None  # so that ndarray * Tensor comes to Tensor.__rmul__
@@ -35,18 +35,6 @@ class Tensor(_core.TensorBase):
         self.requires_grad = source.requires_grad
 
     _wrap = staticmethod(_core.wrap_tensor)
-
-    @property
-    def shape(self) -> tuple[int, ...]:
-        return self._array.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        return self._array.dtype
-
-    @property
-    def ndim(self) -> int:
-        return self._array.ndim
 
     @property
     def is_leaf(self) -> bool:
@@ -64,13 +52,7 @@ class Tensor(_core.TensorBase):
             raise NotImplementedError("create_graph=True: gradients of gradients are not recorded")
         if not self.requires_grad:
             raise RuntimeError("backward of a tensor that does not require grad and was not recorded")
-        if gradient is None:
-            if self._array.size != 1:
-                raise RuntimeError(
-                    f"backward of shape {self.shape} needs a gradient; only a single element has one by itself"
-                )
-            gradient = _core.full_like(self._array, 1)
-        else:
+        if gradient is not None:
             gradient = as_tensor(gradient, dtype=self.dtype)._array
             if gradient.shape != self.shape:
                 raise ValueError(f"backward: expected a gradient of shape {self.shape}, got {gradient.shape}")

@@ -39,6 +39,14 @@ def test_two_leaves_never_share_a_gradient():
     np.testing.assert_array_equal(b.grad.numpy(), [1, 1])
 
 
+def test_a_gradient_has_a_place_for_every_element():
+    x = pynn.tensor([1.0, 2.0], requires_grad=True)
+    for total in (2, 4):  # the gradient of a sum is one number, expanded
+        (x.sum() * 2).backward()
+        np.testing.assert_array_equal(x.grad.numpy(), [total, total])
+        assert x.grad.is_contiguous()
+
+
 def test_a_given_gradient_is_not_taken_over():
     x = pynn.tensor([1.0, 2.0], requires_grad=True)
     g = pynn.tensor([5.0, 6.0])

@@ -114,7 +114,7 @@ py::tuple to_tuple(const int64_t* values, int n, int64_t factor = 1) {
 }
 
 PyObject* get_shape(PyObject* o, void*) {
-  return guarded([&] { return to_tuple(self(o)->shape, self(o)->dims); });
+  return guarded([&] { return shape_tuple(*self(o)); });
 }
 PyObject* get_strides(PyObject* o, void*) {
   return guarded([&] { return to_tuple(self(o)->strides, self(o)->dims); });
@@ -417,6 +417,7 @@ std::string shape_string(const int64_t* shape, int dims) {
   return s + (dims == 1 ? ",)" : ")");
 }
 std::string shape_string(const Array& a) { return shape_string(a.shape, a.dims); }
+py::tuple shape_tuple(const Array& a) { return to_tuple(a.shape, a.dims); }
 
 const char* dtype_name(DType t) { return kNames[int(t)]; }
 

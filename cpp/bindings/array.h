@@ -100,6 +100,7 @@ void check_same_dtype(const Array& a, const Array& b, const char* op, const char
 void check_same_shape(const Array& a, const Array& b, const char* op, const char* names);
 std::string shape_string(const Array& a);
 std::string shape_string(const int64_t* shape, int dims);
+py::tuple shape_tuple(const Array& a);
 const char* dtype_name(DType t);
 DType dtype_from(py::handle object);  // numpy dtype, type or name
 py::object dtype_object(DType t);     // numpy.dtype

@@ -114,7 +114,28 @@ int set_requires_grad(PyObject* o, PyObject* mode, void*) {
   t->requires_grad = char(wanted);
   return 0;
 }
+
+// What ops ask of every tensor: properties written in Python took twice as long.
+template <class F>
+PyObject* of_array(PyObject* o, const F& f) {
+  return guarded([&] {
+    const auto* array = reinterpret_cast<const Array*>(tensor_of(o)->array);
+    if (!array) fail_type("a tensor without memory");
+    return f(*array);
+  });
+}
+PyObject* get_shape(PyObject* o, void*) { return of_array(o, shape_tuple); }
+PyObject* get_dtype(PyObject* o, void*) {
+  return of_array(o, [](const Array& a) { return dtype_object(a.dtype); });
+}
+PyObject* get_ndim(PyObject* o, void*) {
+  return of_array(o, [](const Array& a) { return py::int_(a.dims); });
+}
+
 PyGetSetDef tensor_getters[] = {{"requires_grad", get_requires_grad, set_requires_grad, nullptr, nullptr},
+                                {"shape", get_shape, nullptr, nullptr, nullptr},
+                                {"dtype", get_dtype, nullptr, nullptr, nullptr},
+                                {"ndim", get_ndim, nullptr, nullptr, nullptr},
                                 {nullptr, nullptr, nullptr, nullptr, nullptr}};
 PyType_Slot tensor_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(dealloc_tensor)},
                               {Py_tp_traverse, reinterpret_cast<void*>(traverse_tensor)},
@@ -242,8 +263,8 @@ void check_unchanged(const Node& node, const std::string& name) {
   }
 }
 
-// Adds to the .grad of a leaf. The first gradient becomes it, copied where anything else can see its memory, since
-// later ones are added in place.
+// Adds to the .grad of a leaf. The first gradient becomes it, copied where anything else can see its memory and where
+// it is an expanded view, since later ones are added in place.
 void accumulate(PyObject* leaf, py::object gradient) {
   Tensor* t = tensor_of(leaf);
   if (t->grad && t->grad != Py_None) {
@@ -252,8 +273,8 @@ void accumulate(PyObject* leaf, py::object gradient) {
     add_in_place(array_of(t->grad), argument(gradient));
     return;
   }
-  const Block* block = reinterpret_cast<Array*>(gradient.ptr())->block;
-  if (Py_REFCNT(gradient.ptr()) > 1 || is_shared(block) || !block->pool) {
+  const Array& array = *reinterpret_cast<Array*>(gradient.ptr());
+  if (Py_REFCNT(gradient.ptr()) > 1 || is_shared(array.block) || !array.block->pool || !is_dense(array)) {
     gradient = object_of(copy(argument(gradient), true));
   }
   PyObject* before = t->grad;
@@ -496,10 +517,18 @@ void bind_tape(py::module_& m) {
       "run_backward",
       [](const py::object& tensor, py::object gradient, bool retain_graph) {
         if (!is_tensor(tensor.ptr())) fail_type("run_backward: expected a Tensor");
+        if (gradient.is_none()) {
+          const ArrayRef array = array_of(tensor.ptr());
+          if (array->size != 1)
+            fail_runtime("backward of shape " + shape_string(*array) +
+                         " needs a gradient; only a single element has one by itself");
+          gradient = object_of(full_like(array, py::int_(1)));
+        }
         check_array(gradient.ptr(), "run_backward");
         run_backward(tensor.ptr(), std::move(gradient), retain_graph);
       },
-      "Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches.");
+      "Walks the tape from a tensor, newest node first, adding to the .grad of every leaf that it reaches. A gradient "
+      "None is that of a single element, 1.");
 }
 
 }  // namespace pynn

@@ -270,6 +270,12 @@ void copy_into(const Array& from, Array& to) {
   if (to.size) run(kernels().copy.copy, params, kCopyCost * double(to.size));
 }
 
+ArrayRef full_like(const ArrayRef& like, const py::object& value) {
+  ArrayRef a = new_like_strided(*like);
+  fill_in_place(*a, value);
+  return a;
+}
+
 void bind_views(py::module_& m) {
   m.def("wrap", [](const ArrayRef& a) { return a; });
   m.def("empty", [](const Shape& shape, DType dtype) {
@@ -282,11 +288,7 @@ void bind_views(py::module_& m) {
     fill_in_place(*a, value);
     return a;
   });
-  m.def("full_like", [](const ArrayRef& like, const py::object& value) {
-    ArrayRef a = new_like_strided(*like);
-    fill_in_place(*a, value);
-    return a;
-  });
+  m.def("full_like", full_like);
   m.def("fill_", [](const ArrayRef& a, const py::object& value) {
     check_one_place_each(*a, "fill_");
     mark_written(*a);

@@ -127,6 +127,25 @@ def test_long_expanded_operands(n):
                 np.testing.assert_array_equal(y, expected)
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_quotients_are_correctly_rounded(dtype):
+    """In every lane, at every length of the tail, for all special values; not where the quotient is subnormal."""
+    limits = np.finfo(dtype)
+    special = [0, -0.0, 1, -3, limits.tiny, -limits.max, limits.max, np.inf, -np.inf, np.nan]
+    pairs = [*itertools.product(special, special), *np.random.default_rng(0).standard_normal((70, 2))]
+    a, b = np.array(pairs, dtype).T.copy()
+    with np.errstate(all="ignore"):
+        expected = a / b
+    normal = (expected == 0) | ~(np.abs(expected) < limits.tiny)
+    a, b, expected = a[normal], b[normal], expected[normal]
+    for level in _core.supported_isas():
+        with isa(level):
+            for first in range(len(a)):
+                y = np.asarray(_core.div(a[first:], b[first:]))
+                np.testing.assert_array_equal(y, expected[first:])
+                np.testing.assert_array_equal(np.signbit(y[y == 0]), np.signbit(expected[first:][y == 0]))
+
+
 def test_eight_dimensions():
     a = np.arange(2**8, dtype=np.float32).reshape((2,) * 8)
     np.testing.assert_array_equal(ops.add(a, a.T[::-1]).numpy(), a + a.T[::-1])
