@@ -34,7 +34,6 @@ void add_in_place(const ArrayRef& y, const ArrayRef& x);
 ArrayRef own_array(py::handle object);  // an Array, or that of a tensor; null for anything else
 ArrayRef as_array(py::handle object);   // the same, or that of what pynn.as_tensor makes of anything else
 ArrayRef full_like(const ArrayRef& like, const py::object& value);
-ArrayRef full_like(const ArrayRef& like, const py::object& value);
 ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, const std::string& activation,
               const OptionalArray& out, bool accumulate, bool transpose_a, bool transpose_b, const std::string& op);
 int64_t* random_state(const ArrayRef& state, const char* op);  // checked, and about to be changed
