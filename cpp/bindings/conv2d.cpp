@@ -66,8 +66,8 @@ void check_operands(const Array& x, const Array& other) {
 
 // Convolution of x to images of `size`, or the gradient of such a convolution's input (images of `size`) from that of
 // its output: both (n, channels, h, w), channels last in memory.
-ArrayRef forward(const ArrayRef& x, const ArrayRef& weight, const OptionalArray& bias, const std::string& activation,
-                 const Pair& size, const Pair& stride, const Pair& before, const Pair& dilation, int64_t groups) {
+ArrayRef convolve(const ArrayRef& x, const ArrayRef& weight, const OptionalArray& bias, const std::string& activation,
+                  const Pair& size, const Pair& stride, const Pair& before, const Pair& dilation, int64_t groups) {
   check_operands(*x, *weight);
   const int64_t out[] = {x->shape[0], weight->shape[0], size[0], size[1]};
   Conv2d p;
@@ -147,7 +147,7 @@ ArrayRef flip(const ArrayRef& weight) {
 }  // namespace
 
 void bind_conv2d(py::module_& m) {
-  m.def("conv2d", forward);
+  m.def("conv2d", convolve);
   m.def("conv2d_data", data_gradient);
   m.def("conv2d_weight", [](const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
                             const Pair& before, const Pair& dilation, int64_t groups) {

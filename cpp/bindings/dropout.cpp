@@ -23,7 +23,7 @@ ArrayRef new_mask(const Array& like) {
   return mask;
 }
 
-std::pair<ArrayRef, ArrayRef> forward(const ArrayRef& given, double p, const ArrayRef& state) {
+std::pair<ArrayRef, ArrayRef> drop(const ArrayRef& given, double p, const ArrayRef& state) {
   check_float(*given, "dropout", "input");
   if (!(p >= 0 && p <= 1)) fail("dropout: expected a probability in [0, 1] as p, got " + std::to_string(p));
   const ArrayRef x = is_dense(*given) ? given : contiguous(given);
@@ -34,7 +34,7 @@ std::pair<ArrayRef, ArrayRef> forward(const ArrayRef& given, double p, const Arr
   return {y, mask};
 }
 
-ArrayRef backward(const ArrayRef& given, const ArrayRef& mask, double p) {
+ArrayRef drop_backward(const ArrayRef& given, const ArrayRef& mask, double p) {
   check_float(*given, "dropout_backward", "grad");
   check_same_shape(*given, *mask, "dropout_backward", "grad and mask");
   if (mask->dtype != DType::uint8 || !is_dense(*mask)) fail("dropout_backward: expected a dense mask of uint8");
@@ -54,8 +54,8 @@ ArrayRef backward(const ArrayRef& given, const ArrayRef& mask, double p) {
 }  // namespace
 
 void bind_dropout(py::module_& m) {
-  m.def("dropout", forward, "The output, and the mask that the gradient needs.");
-  m.def("dropout_backward", backward);
+  m.def("dropout", drop, "The output, and the mask that the gradient needs.");
+  m.def("dropout_backward", drop_backward);
 }
 
 }  // namespace pynn

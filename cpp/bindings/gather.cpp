@@ -7,7 +7,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kByteCost = 0.03, kElementCost = 0.1;  // ns
+constexpr double kByteCost = 0.03, kGatherCost = 0.1;  // ns
 
 ArrayRef checked_index(const ArrayRef& index) {
   if (index->dtype != DType::int64)
@@ -108,7 +108,7 @@ ArrayRef gather_normalized(const ArrayRef& given, const ArrayRef& given_index, c
   params.scale = scales->as<float>();
   params.shift = shifts->as<float>();
   params.y = y->as<float>();
-  run_checked(kernels().gather.normalized, params, kElementCost * double(y->size), *index);
+  run_checked(kernels().gather.normalized, params, kGatherCost * double(y->size), *index);
   return y;
 }
 

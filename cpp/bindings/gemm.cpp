@@ -9,7 +9,7 @@
 namespace pynn {
 namespace {
 
-constexpr double kCost = 0.012;  // ns an fma
+constexpr double kFmaCost = 0.012;  // ns an fma
 
 // The last two axes of an array as a matrix of the kernel, one of whose strides is 1.
 struct Matrix {
@@ -166,7 +166,7 @@ ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, c
   p.bias = dense_bias ? dense_bias->data : nullptr;
   p.c = c->data;
   set_batch(p, *x.array, *y.array, *c);
-  run(kernels().gemm.gemm, p, kCost * double(c->size) * double(p.k));
+  run(kernels().gemm.gemm, p, kFmaCost * double(c->size) * double(p.k));
   if (!beside) return c;
   copy_into(*c, *out);
   return out;

@@ -11,7 +11,7 @@ namespace {
 
 using Arrays = std::vector<ArrayRef>;
 
-constexpr double kCost = 0.3;  // ns an element
+constexpr double kStepCost = 0.3;  // ns an element
 
 Arrays arrays(const py::list& list) {
   Arrays result;
@@ -74,7 +74,7 @@ struct Lists {
       double elements = 0;
       for (; end < values.size() && end < first + kMaxTensors && values[end]->dtype == values[first]->dtype; end++)
         elements += double(values[end]->size);
-      launch(first, int(end - first), kCost * elements);
+      launch(first, int(end - first), kStepCost * elements);
     }
   }
 };

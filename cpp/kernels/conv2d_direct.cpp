@@ -32,7 +32,7 @@ struct Plan {
     tile = balanced(s.ow, kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
-    twins = s.o <= lanes<T> && s.groups == 1 && whole_rows && s.terms() > 0;
+    twins = sizeof(T) == 4 && s.o <= lanes<T> && s.groups == 1 && whole_rows && s.terms() > 0;
   }
   int64_t band_elements(const Correlation<T>& s) const {
     return ((rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1) * span * s.channels;

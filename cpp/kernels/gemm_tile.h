@@ -63,7 +63,7 @@ template <class T>
 struct Tiles {
   Tile<T> by_rows[kTileRows + 1][kTileVectors + 1], by_columns[kTileRows + 1][kTileVectors + 1];
   FetchingTile<T> fetching[kTileRows + 1];
-  TwinTile<T> twins[kTileRows + 1];
+  TwinTile<T> twins[kTileRows + 1];  // of float32
 };
 extern const Tiles<float> tiles_float;
 extern const Tiles<double> tiles_double;

@@ -178,7 +178,7 @@ constexpr void fill(Tiles<T>& table) {
   table.by_rows[Rows][Vectors] = tile<T, Rows, Vectors, true>;
   table.by_columns[Rows][Vectors] = tile<T, Rows, Vectors, false>;
   if constexpr (Vectors == kTileVectors) table.fetching[Rows] = tile<T, Rows, Vectors, false, const RowFetch<T>&>;
-  if constexpr (Vectors == 1) table.twins[Rows] = twin_tile<T, Rows>;
+  if constexpr (Vectors == 1 && sizeof(T) == 4) table.twins[Rows] = twin_tile<T, Rows>;
   if constexpr (Vectors > 1)
     fill<T, Rows, Vectors - 1>(table);
   else if constexpr (Rows > 1)
