@@ -128,13 +128,12 @@ class Service:
         seconds = timing.time_block(self.call, self.calls)
         if not self.roof:
             return seconds, None
-        calls = max(4, self.roof_calls // 40) if self.roof_is_brief else self.roof_calls
-        return seconds, self.roof_amount / timing.time_block(self.roof, calls)
+        return seconds, self.roof_amount / timing.time_block(self.roof, self.roof_calls_behind)
 
     def prepare_roof(self, flops: float, total_bytes: float) -> None:
-        self.roof_is_brief = flops > 0
         self.roof, self.roof_amount = machine.fma_call() if flops else machine.copy_call(total_bytes)
         self.roof_calls = timing.calls_per_block(self.roof)
+        self.roof_calls_behind = max(4, self.roof_calls // 40) if flops else self.roof_calls
 
     def roof_rate(self) -> float:
         """Of a whole block, at the clock that it has alone."""

@@ -149,11 +149,6 @@ ArrayRef average_pool(const ArrayRef& x, const Geometry& geometry, bool count_pa
   return move_axis(y, 3, 1);
 }
 
-// Whether the windows of an axis are whole and lie side by side from the first element on.
-bool is_tiled(const PoolAxis& a) {
-  return !a.adaptive && a.stride == a.kernel && a.dilation == 1 && a.padding == 0 && a.out * a.kernel <= a.in;
-}
-
 // `overwrite`: the gradient may take the memory of `output`, which nobody needs any more.
 ArrayRef average_pool_backward(const ArrayRef& dy, const Pair& size, const Geometry& geometry, bool count_padding,
                                int64_t divisor, const OptionalArray& output, const std::string& activation,
@@ -171,7 +166,7 @@ ArrayRef average_pool_backward(const ArrayRef& dy, const Pair& size, const Geome
   p.activation = output ? activation_kind(activation) : Activation::none;
   p.output = y ? y->data : nullptr;
   const ArrayRef grad = channels_last(dy);
-  const bool in_place = y && overwrite && is_tiled(p.shape.rows) && is_tiled(p.shape.columns);
+  const bool in_place = y && overwrite && kernels().pool2d.average_in_place(p.shape);
   const ArrayRef dx = in_place ? y : new_images(dy->dtype, p.shape.n, p.shape.c, size_in(p.shape));
   p.count_padding = count_padding;
   p.divisor = divisor;

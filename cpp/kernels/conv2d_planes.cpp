@@ -270,8 +270,9 @@ Status correlate_planes(const Correlation<T>& s) {
       begin = i, before = rows;
       T* y = s.y + image * s.image_step + i * s.row_step;
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
-      int64_t done = 0;                                                 // rows of the output
-      const auto interleave_rows = [&](int64_t complete) PYNN_LAMBDA {  // those whose places are all before `complete`
+      int64_t done = 0;  // rows of the output
+      // Those whose places are all before `complete`.
+      const auto interleave_rows = [&](int64_t complete) PYNN_LAMBDA {
         for (; done < rows && done * layout.pitch + s.ow <= complete; done++)
           functions<T>.interleave[s.o](out + done * layout.pitch, out_plane, s.ow, y + done * s.row_step,
                                        s.column_step);

@@ -178,7 +178,8 @@ Status average(const AveragePool2d& p) {
 }  // namespace
 
 extern const Pool2dKernels pool2d_kernels;
-const Pool2dKernels pool2d_kernels = {max,    max_pool_backward, max_pool_places, average, average_pool_backward,
-                                      unpool, unpool_backward};
+const Pool2dKernels pool2d_kernels = {max,     max_pool_backward,     max_pool_places,
+                                      average, average_pool_backward, average_pool_backward_in_place,
+                                      unpool,  unpool_backward};
 
 }  // namespace pynn::PYNN_ISA

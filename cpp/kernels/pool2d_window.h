@@ -39,6 +39,7 @@ PYNN_INLINE bool disjoint(const PoolAxis& axis) {
 PYNN_INLINE bool is_tiled(const PoolAxis& axis) {
   return disjoint(axis) && axis.padding == 0 && axis.out * axis.kernel <= axis.in;
 }
+PYNN_INLINE bool is_tiled(const PoolShape& s) { return is_tiled(s.rows) && is_tiled(s.columns); }
 
 // Neighbouring pixels of an output row whose windows have as many elements in a row of the input.
 struct Span {
@@ -91,6 +92,7 @@ Status max_pool_backward(const MaxPool2dBackward& p);
 Status max_pool_backward_tiled(const MaxPool2dBackward& p);
 Status average_pool_backward(const AveragePool2dBackward& p);
 Status average_pool_backward_tiled(const AveragePool2dBackward& p);
+bool average_pool_backward_in_place(const PoolShape& s);
 Status max_pool_places(const MaxPool2dPlaces& p);
 Status unpool(const MaxUnpool2d& p);
 Status unpool_backward(const MaxUnpool2dBackward& p);

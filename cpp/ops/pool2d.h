@@ -86,8 +86,8 @@ struct AveragePool2d {
   }
 };
 
-// Where x was the `output` of an activation f (null: of none), dx is that of its input: times f', which it gives. Where
-// the windows lie side by side and are whole, from the first element on, dx may be `output`.
+// Where x was the `output` of an activation f (null: of none), dx is that of its input: times f', which it gives. dx
+// may be `output` where average_in_place says so.
 struct AveragePool2dBackward {
   static constexpr const char* name = "avg_pool2d_backward";
   static constexpr bool arithmetic = true;
@@ -145,6 +145,7 @@ struct Pool2dKernels {
   Kernel<MaxPool2dPlaces> places;
   Kernel<AveragePool2d> average;
   Kernel<AveragePool2dBackward> average_backward;
+  bool (*average_in_place)(const PoolShape& s);  // whether the dx of average_backward may be its `output`
   Kernel<MaxUnpool2d> unpool;
   Kernel<MaxUnpool2dBackward> unpool_backward;
 };

@@ -30,7 +30,7 @@ PYNN_INLINE void exp_parts(Vec<float> x, Vec<float>& p, Vec<float>& n) {
 
 // Within 1.01 ulp; overflow gives inf, NaN stays NaN. Results below 2^-126 are subnormal, so zero inside a kernel.
 PYNN_INLINE Vec<float> exp(Vec<float> x) {
-  x = min(broadcast(89.5f), max(broadcast(-104.5f), x));
+  x = clamp(x, -104.5f, 89.5f);
   Vec<float> p, n;
   exp_parts(x, p, n);
   const VecInt<float> k = __builtin_convertvector(n, VecInt<float>), half = k >> 1;
@@ -82,7 +82,7 @@ PYNN_INLINE Vec<double> log1p(Vec<double> x) { return each_lane(x, ::log1p); }
 
 // Clamped to the normal range [-87.3, 88]: one integer addition scales.
 PYNN_INLINE Vec<float> exp_clamped(Vec<float> x) {
-  x = min(broadcast(88.f), max(broadcast(-87.3f), x));
+  x = clamp(x, -87.3f, 88.f);
   Vec<float> p, n;
   exp_parts(x, p, n);
   return from_bits(bits(p) + (__builtin_convertvector(n, VecInt<float>) << 23));
@@ -98,8 +98,8 @@ PYNN_INLINE Vec<T> sigmoid(Vec<T> x) {
 // An odd rational function of degree 13/6 on [-7.905, 7.905], where float32 tanh has reached 1: one division, within
 // 4.6 ulp (2.7e-7 absolute).
 PYNN_INLINE Vec<float> tanh(Vec<float> x) {
-  const Vec<float> bound = broadcast(7.90531110763549805f);
-  const Vec<float> c = min(bound, max(-bound, x));
+  constexpr float kBound = 7.90531110763549805f;
+  const Vec<float> c = clamp(x, -kBound, kBound);
   const Vec<float> z = c * c;
   Vec<float> p = broadcast(-2.76076847742355e-16f);
   p = fma(p, z, broadcast(2.00018790482477e-13f));

@@ -28,10 +28,8 @@ PYNN_INLINE Vec<double> log2_wide(Vec<double> x) {
 
 // 2^t, t clamped to [-200, 200]; NaN stays. Taylor to degree 9 on [-1/2, 1/2]: relative error below 1e-11.
 PYNN_INLINE Vec<double> exp2_wide(Vec<double> t) {
-  const Vec<double> low = broadcast(-200.0), high = broadcast(200.0);
   const Vec<double> round = broadcast(6755399441055744.0);  // 1.5 * 2^52: adding it rounds to an integer
-  t = t < low ? low : t;
-  t = t > high ? high : t;
+  t = clamp(t, -200.0, 200.0);
   const Vec<double> shifted = t + round;
   const Vec<double> u = (t - (shifted - round)) * 0.6931471805599453;
   Vec<double> p = broadcast(1.0 / 362880);

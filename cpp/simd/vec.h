@@ -171,6 +171,11 @@ PYNN_INLINE V min(V a, V b) {
 #endif
   return a < b ? a : b;
 }
+// NaN stays.
+template <class V, class T>
+PYNN_INLINE V clamp(V x, T low, T high) {
+  return min(broadcast(high), max(broadcast(low), x));
+}
 
 PYNN_INLINE VecInt<float> bits(Vec<float> x) { return (VecInt<float>)x; }
 PYNN_INLINE VecInt<double> bits(Vec<double> x) { return (VecInt<double>)x; }
