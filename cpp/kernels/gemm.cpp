@@ -38,8 +38,7 @@ Status multiply(const Product<T>& x) {
     const bool few_columns = x.n <= 128 && x.k <= 4096;
     if ((small && small_b) || few_columns) return multiply_direct(x, pack_b);
   }
-  // Up to 448 rows all of a K block of A stays in L2.
-  return x.m <= 448 ? multiply_few_rows(x) : multiply_many_rows(x);
+  return multiply_packed(x);
 }
 template Status multiply(const Product<float>&);
 template Status multiply(const Product<double>&);

@@ -5,9 +5,9 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
-// Row tiles of A in one packed block: 460 KB in float32, a quarter of a 2 MB L2.
+// Row tiles of A in a packed block beside kept panels of B: 460 KB in float32, a quarter of a 2 MB L2.
 constexpr int64_t kBlockTiles = 16;
-// Columns of B packed at a time, shared: 4 MB for a K block of 512.
+// Columns of B kept: 4 MB for a K block of 512. With half as many A is packed twice at 2048^3, 4 % slower.
 template <class T>
 constexpr int64_t kBlockColumns = 8192 / int64_t(sizeof(T));
 
@@ -80,87 +80,81 @@ void multiply_panels(const Product<T>& x, Terms terms, const RowTiles& rows, int
   }
 }
 
+// A product on this thread. More rows than an L2 holds of A are packed block by block, and the panels of B kept for
+// those after the first.
+template <class T>
+Status multiply_alone(const Product<T>& x) {
+  constexpr int64_t W = kTileColumns<T>;
+  const RowTiles rows{x.m};
+  const bool kept = rows.count > 2 * kBlockTiles;
+  const int64_t tiles = kept ? balanced(rows.count, kBlockTiles) : rows.count;
+  // A row tile of A of 42 KB streams from L2 like B, so few rows take larger blocks, in which C is read less often: 768
+  // terms in float32 (128 x 1024 x 3136: 1 % faster than 512).
+  const int64_t block = kept || x.transpose_b ? k_block(x.k) : balanced(x.k, 3072 / int64_t(sizeof(T)));
+  const int64_t block_columns = kept ? min_of(x.n, kBlockColumns<T>) : x.n;
+  T* a = scratch_of<T>(Scratch::pack_a, tiles * tile_size<T>(rows, block));
+  T* b = scratch_of<T>(Scratch::pack_b, (kept ? ceil_div(block_columns, W) : 2) * W * block);
+  if (!a || !b) return Status::out_of_memory;
+  for (int64_t column = 0; column < x.n; column += block_columns) {
+    const int64_t end = min_of(x.n, column + block_columns);
+    for (int64_t p = 0; p < x.k; p += block) {
+      const Terms terms = {p, min_of(block, x.k - p)};
+      for (int64_t first = 0; first < rows.count; first += tiles) {
+        const int64_t last = min_of(rows.count, first + tiles);
+        pack_tiles(a, x, terms, rows, first, last);
+        if (first == 0) {
+          multiply_panels(x, terms, rows, first, last, a, column, end, b, kept);
+          continue;
+        }
+        const T* panel = b;
+        for (int64_t j = column; j < end; j += W, panel += W * terms.k)
+          multiply_panel<T>(x, terms, rows, first, last, a, j, min_of(W, end - j), panel,
+                            j + W < end ? panel + W * terms.k : nullptr, W, nullptr);
+      }
+    }
+  }
+  return Status::ok;
+}
+
 }  // namespace
 
+// Every piece packs what it reads: what another core has packed comes at some GB/s (two threads: 64 x 512 x 128 with
+// shared tiles of A 53 us, without 38).
 template <class T>
-Status multiply_few_rows(const Product<T>& x) {
+Status multiply_packed(const Product<T>& x) {
   constexpr int64_t W = kTileColumns<T>;
   const double cost = multiply_cost(x);
   const int threads = plan_threads(cost);
-  const RowTiles rows{x.m};
-  // Beside what the tiles copy, L1 holds a row tile of A of 28 KB: blocks of 512 terms in float32, 256 in float64.
-  const int64_t block = x.transpose_b ? k_block(x.k) : balanced(x.k, 2048 / int64_t(sizeof(T)));
-  // Every piece packs all of A for itself: tiles that another core has packed come at some GB/s (two threads, 64 x 512
-  // x 128: 53 us with shared tiles, 38 without). So there is one piece a thread, two where each has 16 panels or more.
-  const int64_t panels = ceil_div(x.n, W), most = min_of(panels, 2 * int64_t(threads));
-  const int64_t pieces = threads == 1 ? 1 : min_of(most, max_of(int64_t(threads), panels / 16));
+  if (threads == 1) return multiply_alone(x);
+  // One piece a thread packs least (2 threads, share of the peak: 512^3 88 %, with two each 85 %, four 84 %). Two where
+  // that takes longer than the time slice that another process may take from a thread.
+  const int64_t wanted = threads * (cost > 8e6 * threads ? 2 : 1);
+  // Fewer rows in a piece: B is packed more often; fewer columns: A. The tiles pack B while they compute, unless it is
+  // transposed.
+  const int64_t panels = ceil_div(x.n, W);
+  int64_t row_pieces = 1, column_pieces = 1;
+  double least = 0;
+  for (int64_t r = 1; r <= min_of(wanted, ceil_div(x.m, kTileRows)); r++) {
+    const int64_t c = min_of(panels, ceil_div(wanted, r));
+    const double rows = double(ceil_div(x.m, r)), columns = double(ceil_div(panels, c) * W);  // of the largest piece
+    const double packing = pack_cost(rows) + pack_cost(columns) * (x.transpose_b ? 1 : 1. / 3);
+    const double ns = double(ceil_div(r * c, threads)) * (fma_cost<T>(rows * columns) + packing);
+    if (least == 0 || ns < least) least = ns, row_pieces = r, column_pieces = c;
+  }
   int failed = 0;
-  parallel_tasks(pieces, cost, [&](int64_t task) {
-    const int64_t column = panels * task / pieces * W, end = min_of(x.n, panels * (task + 1) / pieces * W);
-    T* a = scratch_of<T>(Scratch::pack_a, rows.count * tile_size<T>(rows, block));
-    T* b = scratch_of<T>(Scratch::pack_b, 2 * W * block);
-    if (!a || !b) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    for (int64_t p = 0; p < x.k; p += block) {
-      const Terms terms = {p, min_of(block, x.k - p)};
-      pack_tiles(a, x, terms, rows, 0, rows.count);
-      multiply_panels(x, terms, rows, 0, rows.count, a, column, end, b, false);
-    }
+  parallel_tasks(row_pieces * column_pieces, cost, [&](int64_t task) {
+    const int64_t r = task / column_pieces, c = task % column_pieces;
+    const int64_t row = x.m * r / row_pieces, column = panels * c / column_pieces * W;
+    Product<T> piece = x;
+    piece.m = x.m * (r + 1) / row_pieces - row;
+    piece.n = min_of(x.n, panels * (c + 1) / column_pieces * W) - column;
+    piece.a = x.a_at(row, 0), piece.b = x.b_at(0, column), piece.c = x.c + row * x.ldc + column;
+    if (x.bias) piece.bias = x.bias + column;
+    if (multiply_alone(piece) != Status::ok) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
   return failed ? Status::out_of_memory : Status::ok;
 }
-template Status multiply_few_rows(const Product<float>&);
-template Status multiply_few_rows(const Product<double>&);
-
-template <class T>
-Status multiply_many_rows(const Product<T>& x) {
-  constexpr int64_t W = kTileColumns<T>;
-  const double cost = multiply_cost(x);
-  const int threads = plan_threads(cost);
-  const int64_t block = k_block(x.k), blocks = ceil_div(x.k, block);
-  const int64_t most_columns = min_of(x.n, kBlockColumns<T>);
-  const RowTiles rows{x.m};
-  T* b = scratch_of<T>(Scratch::pack_b, ceil_div(most_columns, W) * W * block);
-  if (!b) return Status::out_of_memory;
-  int failed = 0;
-  for (int64_t column = 0; column < x.n; column += kBlockColumns<T>) {
-    const int64_t columns = min_of(kBlockColumns<T>, x.n - column), panels = ceil_div(columns, W);
-    const double share = cost / double(blocks) * double(columns) / double(x.n);
-    for (int64_t p = 0; p < x.k && !failed; p += block) {
-      const Terms terms = {p, min_of(block, x.k - p)};
-      // One thread packs them on the way (1024^3: 3 % faster), several before they begin.
-      if (threads > 1)
-        parallel_grid(panels, 1, threads, pack_cost(columns * terms.k),
-                      [&](int64_t panel, int64_t end, int64_t, int64_t) {
-                        pack_panels(b + panel * W * terms.k, x.b_at(p, column + panel * W), x.ldb, x.transpose_b,
-                                    min_of(columns, end * W) - panel * W, terms.k);
-                      });
-      parallel_grid(
-          rows.count, panels, threads, share, [&](int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) {
-            const int64_t block_tiles = balanced(tile_end - tile, kBlockTiles), size = tile_size<T>(rows, terms.k);
-            T* a = scratch_of<T>(Scratch::pack_a, block_tiles * size);
-            if (!a) {
-              __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-              return;
-            }
-            for (; tile < tile_end; tile += block_tiles) {
-              const int64_t last = min_of(tile_end, tile + block_tiles);
-              pack_tiles(a, x, terms, rows, tile, last);
-              if (threads == 1 && tile == 0) {
-                multiply_panels(x, terms, rows, tile, last, a, column, column + columns, b, true);
-                continue;
-              }
-              for (int64_t j = panel * W, end = min_of(columns, panel_end * W); j < end; j += W) {
-                const T *packed = b + j * terms.k, *next = j + W < end ? packed + W * terms.k : nullptr;
-                multiply_panel<T>(x, terms, rows, tile, last, a, column + j, min_of(W, end - j), packed, next, W,
-                                  nullptr);
-              }
-            }
-          });
-    }
-  }
-  return failed ? Status::out_of_memory : Status::ok;
-}
-template Status multiply_many_rows(const Product<float>&);
-template Status multiply_many_rows(const Product<double>&);
+template Status multiply_packed(const Product<float>&);
+template Status multiply_packed(const Product<double>&);
 
 }  // namespace pynn::PYNN_ISA

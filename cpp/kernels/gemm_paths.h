@@ -45,12 +45,9 @@ void multiply_columns(const Product<T>& x, int64_t begin, int64_t end);
 template <class T>
 Status multiply_direct(const Product<T>& x, bool pack_b);
 
-// Both packed, K in blocks. For few rows every task packs all of A and its own panels of B, else there is one packed B
-// and every task packs its own rows of A.
+// Both packed, K in blocks.
 template <class T>
-Status multiply_few_rows(const Product<T>& x);
-template <class T>
-Status multiply_many_rows(const Product<T>& x);
+Status multiply_packed(const Product<T>& x);
 
 // Nanoseconds of so many multiply-adds on one core: an fma at 1/8 below the AVX-512 peak of a 3 GHz core.
 template <class T>
@@ -62,7 +59,7 @@ PYNN_INLINE double multiply_cost(const Product<T>& x) {
   return fma_cost<T>(double(x.m) * double(x.n) * double(x.k));
 }
 
-PYNN_INLINE double pack_cost(int64_t elements) { return 0.15 * double(elements); }  // ns
+PYNN_INLINE double pack_cost(double elements) { return 0.15 * elements; }  // ns
 
 // body(first row, end of rows, first column, end of columns) over pieces of a grid, about four a thread: rows are cut
 // first, since a cut of the columns makes A be read again.

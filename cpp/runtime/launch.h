@@ -12,6 +12,7 @@
 #pragma once
 #include "runtime/float_mode.h"
 #include "runtime/program.h"
+#include "runtime/team.h"
 #include "runtime/types.h"
 
 namespace pynn {
@@ -23,7 +24,9 @@ template <class P>
 struct Trampoline {
   static Status run(void* kernel, const void* params) {
     FloatMode mode(P::arithmetic);
-    return reinterpret_cast<Kernel<P>>(kernel)(*static_cast<const P*>(params));
+    const Status status = reinterpret_cast<Kernel<P>>(kernel)(*static_cast<const P*>(params));
+    end_call();
+    return status;
   }
 };
 

@@ -30,7 +30,7 @@ namespace {
 // comes 50 to 100 us late, and waking it costs the caller a system call.
 constexpr double kAwakeShare = 3000, kAsleepShare = 60000;  // ns
 // Calls that are too short to wake the team alone do so together, once they have followed each other for kStretch with
-// gaps (of the time between calls, by the estimates) below kGap: a worker that is awake spins over those.
+// gaps below kGap: a worker that is awake spins over those.
 constexpr int64_t kStretch = 200000, kGap = 100000;  // ns
 constexpr size_t kStackBytes = size_t(2) << 20;      // musl's default is 128 KiB
 
@@ -51,12 +51,13 @@ void pause_briefly() {
 thread_local constinit int local_limit = 0;
 thread_local constinit bool inside_task = false;
 thread_local constinit int64_t stretch_begin = 0, stretch_end = 0;  // of calls on this thread that close up
+thread_local constinit bool in_call = false;                        // that has asked for threads
 
-// Whether a call of that estimate, made now, continues a stretch that is worth a wake.
-bool in_long_stretch(double cost_ns) {
+// Whether a call made now continues a stretch that is worth a wake.
+bool in_long_stretch() {
   const int64_t now = now_ns();
-  if (now - stretch_end > kGap) stretch_begin = now;
-  stretch_end = std::max(stretch_end, now + int64_t(std::min(cost_ns, double(kStretch))));
+  if (!in_call && now - stretch_end > kGap) stretch_begin = now;
+  in_call = true;
   return now - stretch_begin > kStretch;
 }
 
@@ -271,7 +272,7 @@ int plan_threads(double cost_ns) {
   if (most == 1 || team().busy()) return 1;
   if (always) return most;
   auto worth = [&](double share) { return int(std::min(cost_ns / share, double(most))); };
-  if (in_long_stretch(cost_ns)) return worth(kAwakeShare);
+  if (in_long_stretch()) return worth(kAwakeShare);
   // Those who spin are cheap; sleepers join only where the work is worth waking them.
   return std::max({1, std::min(worth(kAwakeShare), team().awake() + 1), worth(kAsleepShare)});
 }
@@ -284,6 +285,13 @@ void run_tasks(int64_t tasks, double cost_ns, TaskBody body, void* context) {
   } else {
     for (int64_t t = 0; t < tasks; t++) body(context, t);
   }
+  if (!inside_task) end_call();
+}
+
+void end_call() {
+  if (!in_call) return;
+  in_call = false;
+  stretch_end = now_ns();
 }
 
 void set_num_threads(int n) {

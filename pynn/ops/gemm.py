@@ -8,7 +8,7 @@ from typing import Any
 from .. import _core
 from .._core import Array
 from ..tensor import Tensor, as_tensor
-from .views import sum_to_shape
+from .views import reshape, sum_to_shape
 
 
 def matmul(input: Any, other: Any) -> Tensor:
@@ -23,41 +23,38 @@ def matmul(input: Any, other: Any) -> Tensor:
     both are float32 or both float64.
     """
     a, b = as_tensor(input), as_tensor(other)
+    left, right = a._array, b._array
+    if left.ndim < 2 or right.ndim < 2:
+        return _with_vectors(a, b)
+    return _core.wrap_or_record(_record_matmul, _core.gemm(left, right), a, b)
+
+
+def _with_vectors(a: Tensor, b: Tensor) -> Tensor:
     if not a.ndim or not b.ndim:
         raise ValueError(f"matmul: expected at least 1 dimension, got shapes {a.shape} and {b.shape}")
-    left = a._array if a.ndim > 1 else _core.reshape(a._array, (1, *a.shape))
-    right = b._array if b.ndim > 1 else _core.reshape(b._array, (*b.shape, 1))
-    out = _core.gemm(left, right)
-    shape = out.shape
-    if a.ndim == 1 or b.ndim == 1:
-        rows, columns = shape[-2:-1] if a.ndim > 1 else (), shape[-1:] if b.ndim > 1 else ()
-        out = _core.reshape(out, (*shape[:-2], *rows, *columns))
+    left = a if a.ndim > 1 else reshape(a, (1, *a.shape))
+    right = b if b.ndim > 1 else reshape(b, (*b.shape, 1))
+    out = matmul(left, right)
+    rows, columns = out.shape[-2:-1] if a.ndim > 1 else (), out.shape[-1:] if b.ndim > 1 else ()
+    return reshape(out, (*out.shape[:-2], *rows, *columns))
 
-    if not _core.is_recorded(a, b):
-        return Tensor._wrap(out)
 
+def _record_matmul(out: Array, a: Tensor, b: Tensor) -> Tensor:
     # Each gradient reads the other operand; nothing is kept for one that nobody wants.
-    saved_left = left if b.requires_grad else None
-    saved_right = right if a.requires_grad else None
-    a_shape, b_shape, left_shape, right_shape = a.shape, b.shape, left.shape, right.shape
+    left = a._array if b.requires_grad else None
+    right = b._array if a.requires_grad else None
+    a_shape, b_shape = a.shape, b.shape
 
     def backward(grad: Array) -> tuple[Array | None, Array | None]:
-        grad = _reshape(grad, shape)
         da = db = None
-        if saved_right is not None:
-            da = sum_to_shape(_core.gemm(grad, saved_right, transpose_b=True), left_shape)
-            da = _reshape(da, a_shape)
-        if saved_left is not None:
-            x = saved_left
-            if len(right_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: all its rows in one product
-                x = _reshape(x, (prod(left_shape[:-1]), left_shape[-1]))
-                grad = _reshape(grad, (prod(shape[:-1]), shape[-1]))
-            db = sum_to_shape(_core.gemm(x, grad, transpose_a=True), right_shape)
-            db = _reshape(db, b_shape)
+        if right is not None:
+            da = sum_to_shape(_core.gemm(grad, right, transpose_b=True), a_shape)
+        if left is not None:
+            x = left
+            if len(b_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: all its rows in one product
+                x = _core.reshape(x, (prod(a_shape[:-1]), a_shape[-1]))
+                grad = _core.reshape(grad, (prod(grad.shape[:-1]), grad.shape[-1]))
+            db = sum_to_shape(_core.gemm(x, grad, transpose_a=True), b_shape)
         return da, db
 
-    return _core.record("matmul", out, (a, b), backward, (saved_left, saved_right))
-
-
-def _reshape(array: Array, shape: tuple[int, ...]) -> Array:
-    return array if array.shape == shape else _core.reshape(array, shape)
+    return _core.record("matmul", out, (a, b), backward, (left, right))

@@ -123,24 +123,28 @@ void small_work_stays_alone() {
   check_job(10);
 }
 
-// Calls of 20 us that follow each other closely wake the team together; with pauses between them they never do.
+// Calls that follow each other closely wake the team together, also where they take longer than was estimated; with
+// pauses between them they never do.
 void a_stretch_of_small_work_wakes() {
-  const auto widest = [](int pause_us) {
+  const auto widest = [](int call_us, int pause_us) {
     set_num_threads(2);
     stop_team();
     std::this_thread::sleep_for(std::chrono::milliseconds(2));
     int threads = 1;
     for (int call = 0; call < 50; call++) {
       threads = std::max(threads, plan_threads(20000));
-      const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(20);
-      while (std::chrono::steady_clock::now() < end) {
-      }
+      run(1, 20000, [&](int64_t) {
+        const auto end = std::chrono::steady_clock::now() + std::chrono::microseconds(call_us);
+        while (std::chrono::steady_clock::now() < end) {
+        }
+      });
       if (pause_us) std::this_thread::sleep_for(std::chrono::microseconds(pause_us));
     }
     return threads;
   };
-  CHECK(widest(0) == 2);
-  CHECK(widest(500) == 1);
+  CHECK(widest(20, 0) == 2);
+  CHECK(widest(200, 0) == 2);
+  CHECK(widest(20, 500) == 1);
 }
 
 void workers_sleep_and_wake() {
