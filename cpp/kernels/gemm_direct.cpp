@@ -17,17 +17,17 @@ int64_t direct_k_block(const Product<T>& x) {
   return balanced(x.k, max_of(kPages, min_of(int64_t(512), kPages * kPage / step)));
 }
 
-// Rows [begin, end), panels [first, last); `packed` holds all of B in panels, or is null.
+// `packed` holds all of B in panels, or is null.
 template <class T>
-void multiply_rows(const Product<T>& x, const T* packed, int64_t begin, int64_t end, int64_t first, int64_t last) {
+void multiply_whole_rows(const Product<T>& x, const T* packed) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const auto& kernels = x.transpose_a ? tiles(T{}).by_columns : tiles(T{}).by_rows;
   const int64_t rows_per_tile = balanced(x.m, kTileRows), terms = direct_k_block(x);
   for (int64_t p = 0; p == 0 || p < x.k; p += terms) {
     const int64_t k = min_of(terms, x.k - p);
-    for (int64_t i = begin; i < end; i += rows_per_tile) {
-      const int64_t rows = min_of(rows_per_tile, end - i);
-      for (int64_t j = first * W; j < last * W && j < x.n; j += W) {
+    for (int64_t i = 0; i < x.m; i += rows_per_tile) {
+      const int64_t rows = min_of(rows_per_tile, x.m - i);
+      for (int64_t j = 0; j < x.n; j += W) {
         const int64_t columns = min_of(W, x.n - j), vectors = ceil_div(columns, L);
         const T* b = packed ? packed + j * x.k + p * vectors * L : x.b_at(p, j);
         T* c = x.c + i * x.ldc + j;
@@ -47,14 +47,14 @@ int64_t columns_as_rows(const Product<T>& x) {
   return x.n > lanes<T> && x.m >= lanes<T> && rest <= kVectorPathRows ? rest : 0;
 }
 
-// Rows [begin, end) of the columns from `first` on, at most kVectorPathRows of them.
+// The columns from `first` on, at most kVectorPathRows of them.
 template <class T>
-void multiply_last_columns(const Product<T>& x, int64_t first, int64_t begin, int64_t end) {
+void multiply_last_columns(const Product<T>& x, int64_t first) {
   constexpr int64_t kRows = 256, L = lanes<T>;
   alignas(kVectorBytes) T sums[kVectorPathRows * kRows];
   const int64_t columns = x.n - first;
-  for (; begin < end; begin += kRows) {
-    const int64_t rows = min_of(kRows, end - begin);
+  for (int64_t begin = 0; begin < x.m; begin += kRows) {
+    const int64_t rows = min_of(kRows, x.m - begin);
     T* c = x.c + begin * x.ldc + first;
     if (x.accumulate)
       for (int64_t j = 0; j < columns; j++)
@@ -79,40 +79,15 @@ template <class T>
 Status multiply_direct(const Product<T>& given, bool pack_b) {
   Product<T> x = given;
   x.n -= columns_as_rows(x);
-  constexpr int64_t W = kTileColumns<T>;
-  const double cost = multiply_cost(x);
-  const int threads = plan_threads(cost);
-  const int64_t rows_per_tile = balanced(x.m, kTileRows), row_tiles = ceil_div(x.m, rows_per_tile);
-  const int64_t panels = ceil_div(x.n, W);
-  const auto multiply_tiles = [&](const T* packed, int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) {
-    const int64_t begin = tile * rows_per_tile, end = min_of(x.m, tile_end * rows_per_tile);
-    multiply_rows(x, packed, begin, end, panel, panel_end);
-    if (given.n > x.n && panel_end * W >= x.n) multiply_last_columns(given, x.n, begin, end);
-  };
-  if (!pack_b) {
-    parallel_grid(row_tiles, panels, threads, cost,
-                  [&](int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) {
-                    multiply_tiles(nullptr, tile, tile_end, panel, panel_end);
-                  });
-    return Status::ok;
+  T* packed = nullptr;
+  if (pack_b) {
+    packed = scratch_of<T>(Scratch::pack_b, ceil_div(x.n, kTileColumns<T>) * kTileColumns<T> * x.k);
+    if (!packed) return Status::out_of_memory;
+    pack_panels(packed, x.b, x.ldb, x.transpose_b, x.n, x.k);
   }
-  // Every piece packs the panels that it reads, if need be all of B: what another core has packed comes at some GB/s
-  // (two threads, 64 x 256 x 128: 50 us with shared panels, 20 without; one thread 35).
-  const bool by_columns = panels >= 2 * threads;
-  const int64_t cut = by_columns ? panels : row_tiles, most = by_columns ? 4 * int64_t(threads) : threads;
-  const int64_t pieces = threads == 1 ? 1 : min_of(cut, most);
-  int failed = 0;
-  const auto multiply_packed = [&](int64_t tile, int64_t tile_end, int64_t panel, int64_t panel_end) {
-    T* packed = scratch_of<T>(Scratch::pack_b, (panel_end - panel) * W * x.k);
-    if (!packed) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    pack_panels(packed, x.b_at(0, panel * W), x.ldb, x.transpose_b, min_of(x.n, panel_end * W) - panel * W, x.k);
-    multiply_tiles(packed - panel * W * x.k, tile, tile_end, panel, panel_end);
-  };
-  parallel_tasks(pieces, cost, [&](int64_t piece) {
-    const int64_t begin = cut * piece / pieces, end = cut * (piece + 1) / pieces;
-    by_columns ? multiply_packed(0, row_tiles, begin, end) : multiply_packed(begin, end, 0, panels);
-  });
-  return failed ? Status::out_of_memory : Status::ok;
+  multiply_whole_rows(x, packed);
+  if (given.n > x.n) multiply_last_columns(given, x.n);
+  return Status::ok;
 }
 template Status multiply_direct(const Product<float>&, bool);
 template Status multiply_direct(const Product<double>&, bool);

@@ -80,10 +80,11 @@ void multiply_panels(const Product<T>& x, Terms terms, const RowTiles& rows, int
   }
 }
 
-// A product on this thread. More rows than an L2 holds of A are packed block by block, and the panels of B kept for
-// those after the first.
+}  // namespace
+
+// More rows than an L2 holds of A are packed block by block, and the panels of B kept for those after the first.
 template <class T>
-Status multiply_alone(const Product<T>& x) {
+Status multiply_packed(const Product<T>& x) {
   constexpr int64_t W = kTileColumns<T>;
   const RowTiles rows{x.m};
   const bool kept = rows.count > 2 * kBlockTiles;
@@ -116,44 +117,6 @@ Status multiply_alone(const Product<T>& x) {
   return Status::ok;
 }
 
-}  // namespace
-
-// Every piece packs what it reads: what another core has packed comes at some GB/s (two threads: 64 x 512 x 128 with
-// shared tiles of A 53 us, without 38).
-template <class T>
-Status multiply_packed(const Product<T>& x) {
-  constexpr int64_t W = kTileColumns<T>;
-  const double cost = multiply_cost(x);
-  const int threads = plan_threads(cost);
-  if (threads == 1) return multiply_alone(x);
-  // One piece a thread packs least (2 threads, share of the peak: 512^3 88 %, with two each 85 %, four 84 %). Two where
-  // that takes longer than the time slice that another process may take from a thread.
-  const int64_t wanted = threads * (cost > 8e6 * threads ? 2 : 1);
-  // Fewer rows in a piece: B is packed more often; fewer columns: A. The tiles pack B while they compute, unless it is
-  // transposed.
-  const int64_t panels = ceil_div(x.n, W);
-  int64_t row_pieces = 1, column_pieces = 1;
-  double least = 0;
-  for (int64_t r = 1; r <= min_of(wanted, ceil_div(x.m, kTileRows)); r++) {
-    const int64_t c = min_of(panels, ceil_div(wanted, r));
-    const double rows = double(ceil_div(x.m, r)), columns = double(ceil_div(panels, c) * W);  // of the largest piece
-    const double packing = pack_cost(rows) + pack_cost(columns) * (x.transpose_b ? 1 : 1. / 3);
-    const double ns = double(ceil_div(r * c, threads)) * (fma_cost<T>(rows * columns) + packing);
-    if (least == 0 || ns < least) least = ns, row_pieces = r, column_pieces = c;
-  }
-  int failed = 0;
-  parallel_tasks(row_pieces * column_pieces, cost, [&](int64_t task) {
-    const int64_t r = task / column_pieces, c = task % column_pieces;
-    const int64_t row = x.m * r / row_pieces, column = panels * c / column_pieces * W;
-    Product<T> piece = x;
-    piece.m = x.m * (r + 1) / row_pieces - row;
-    piece.n = min_of(x.n, panels * (c + 1) / column_pieces * W) - column;
-    piece.a = x.a_at(row, 0), piece.b = x.b_at(0, column), piece.c = x.c + row * x.ldc + column;
-    if (x.bias) piece.bias = x.bias + column;
-    if (multiply_alone(piece) != Status::ok) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-  });
-  return failed ? Status::out_of_memory : Status::ok;
-}
 template Status multiply_packed(const Product<float>&);
 template Status multiply_packed(const Product<double>&);
 

@@ -41,11 +41,12 @@ Status multiply_vector(const Product<T>& x);
 template <class T>
 void multiply_columns(const Product<T>& x, int64_t begin, int64_t end);
 
-// A where it lies, in row tiles; B where it lies or, with `pack_b`, packed. For a small A or few columns.
+// On this thread: A where it lies, in row tiles; B where it lies or, with `pack_b`, packed. For a small A or few
+// columns.
 template <class T>
 Status multiply_direct(const Product<T>& x, bool pack_b);
 
-// Both packed, K in blocks.
+// On this thread: both packed, K in blocks.
 template <class T>
 Status multiply_packed(const Product<T>& x);
 
@@ -60,21 +61,6 @@ PYNN_INLINE double multiply_cost(const Product<T>& x) {
 }
 
 PYNN_INLINE double pack_cost(double elements) { return 0.15 * elements; }  // ns
-
-// body(first row, end of rows, first column, end of columns) over pieces of a grid, about four a thread: rows are cut
-// first, since a cut of the columns makes A be read again.
-template <class Body>
-PYNN_INLINE void parallel_grid(int64_t rows, int64_t columns, int threads, double cost_ns, const Body& body) {
-  if (threads == 1) return body(int64_t(0), rows, int64_t(0), columns);
-  const int64_t wanted = 8 * int64_t(threads);
-  const int64_t row_step = ceil_div(rows, wanted), row_pieces = ceil_div(rows, row_step);
-  const int64_t column_step = ceil_div(columns, ceil_div(wanted, row_pieces));
-  const int64_t column_pieces = ceil_div(columns, column_step);
-  parallel_tasks(row_pieces * column_pieces, cost_ns, [&](int64_t task) {
-    const int64_t row = task / column_pieces * row_step, column = task % column_pieces * column_step;
-    body(row, min_of(rows, row + row_step), column, min_of(columns, column + column_step));
-  });
-}
 
 // Scratch memory with a vector of slack, or null.
 template <class T>
