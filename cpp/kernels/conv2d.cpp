@@ -11,9 +11,10 @@ namespace {
 // pixels that depend on the tiles. So only where all weights are finite.
 template <class T>
 bool by_planes(const Correlation<T>& s) {
-  if (!planes_pay(s)) return false;
+  if (!planes_pay(s)) return false;  // up to 8 output channels: one panel
   Vec<T> sum = {};
-  for (int64_t i = 0; i < s.group_size(); i += lanes<T>) sum = fma(load(s.packed + i), Vec<T>{}, sum);
+  const int64_t size = ceil_div(s.o, lanes<T>) * lanes<T> * s.terms();
+  for (int64_t i = 0; i < size; i += lanes<T>) sum = fma(load(s.packed + i), Vec<T>{}, sum);
   bool finite = true;
   for (int i = 0; i < lanes<T>; i++) finite &= sum[i] == 0;
   return finite;

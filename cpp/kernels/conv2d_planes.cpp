@@ -3,6 +3,8 @@
 // two rows of pixels lie just so many zeros that a window which leaves the one never meets the other. What is computed
 // for the places between the output rows is dropped.
 #include "kernels/conv2d_paths.h"
+#include "simd/activation.h"
+#include "simd/lanes.h"
 #include "simd/weave.h"
 
 namespace pynn::PYNN_ISA {
@@ -52,30 +54,27 @@ void plane_tile(const Taps& taps, const T* x, const T* weight, int64_t width, T*
   }
 }
 
-// y[j * y_step + o] = x[o * plane + j] for `count` pixels; up to a vector of x behind them is read.
+// y[j * y_step + o] = activation(x[o * plane + j]) for `count` pixels; up to a vector of x behind them is read.
 template <class T>
 using Interleave = void (*)(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step);
-template <class T, int O>
+template <class T, int O, Activation activation>
 void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) {
-  constexpr int L = lanes<T>;
-  for (int64_t i = 0; i < count; i += L) {
-    const int64_t j = count < L ? 0 : min_of(i, count - L);  // the last vector goes over some pixels again
+  constexpr int64_t L = lanes<T>;
+  for (int64_t i = 0; i < count; i += L, x += L, y += L * y_step) {
     Vec<T> rows[O], pixels[O];
     PYNN_UNROLL
-    for (int o = 0; o < O; o++) rows[o] = in_register<T>(load(x + o * plane + j));
+    for (int o = 0; o < O; o++) rows[o] = in_register<T>(load(x + o * plane));
     weave<T>(rows, pixels);
-    const int64_t n = min_of(L, count);
-    if (y_step == O && n == L) {
+    const int64_t n = min_of(L, count - i);
+    if (y_step == O) {
       PYNN_UNROLL
-      for (int o = 0; o < O; o++) store(y + j * O + o * L, pixels[o]);
-    } else if (y_step == O) {
-      PYNN_UNROLL
-      for (int o = 0; o < O; o++) store(y + o * L, pixels[o], int(max_of(0, min_of(L, n * O - o * L))));
+      for (int o = 0; o < O; o++)
+        if (o * L < n * O) store_some(y + o * L, activate<activation, T>(pixels[o]), int(min_of(L, n * O - o * L)));
     } else {
       alignas(kVectorBytes) T block[O * L];
       PYNN_UNROLL
-      for (int o = 0; o < O; o++) store(block + o * L, pixels[o]);
-      for (int64_t p = 0; p < n; p++) __builtin_memcpy(y + (j + p) * y_step, block + p * O, O * sizeof(T));
+      for (int o = 0; o < O; o++) store(block + o * L, activate<activation, T>(pixels[o]));
+      for (int64_t p = 0; p < n; p++) __builtin_memcpy(y + p * y_step, block + p * O, O * sizeof(T));
     }
   }
 }
@@ -83,16 +82,23 @@ void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) 
 template <class T>
 struct Functions {
   PlaneTile<T> tiles[kMaxChannels + 1][9];
-  Interleave<T> interleave[kMaxChannels + 1];
+  Interleave<T> interleave[kActivations][kMaxChannels + 1];
 };
-template <class T, int O = kMaxChannels, int K = most_vectors(O)>
-constexpr void fill_table(Functions<T>& table) {
+template <class T, int O, int K>
+constexpr void fill_tiles(Functions<T>& table) {
   table.tiles[O][K] = plane_tile<T, O, K>;
-  table.interleave[O] = interleave<T, O>;
-  if constexpr (K > 1)
-    fill_table<T, O, K - 1>(table);
-  else if constexpr (O > 1)
-    fill_table<T, O - 1>(table);
+  if constexpr (K > 1) fill_tiles<T, O, K - 1>(table);
+}
+template <class T, int O, int A>
+constexpr void fill_interleave(Functions<T>& table) {
+  table.interleave[A][O] = interleave<T, O, Activation(A)>;
+  if constexpr (A > 0) fill_interleave<T, O, A - 1>(table);
+}
+template <class T, int O = kMaxChannels>
+constexpr void fill_table(Functions<T>& table) {
+  fill_tiles<T, O, most_vectors(O)>(table);
+  fill_interleave<T, O, kActivations - 1>(table);
+  if constexpr (O > 1) fill_table<T, O - 1>(table);
 }
 template <class T>
 constexpr Functions<T> all_functions() {
@@ -271,11 +277,11 @@ Status correlate_planes(const Correlation<T>& s) {
       T* y = s.y + image * s.image_step + i * s.row_step;
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
       int64_t done = 0;  // rows of the output
-      // Those whose places are all before `complete`.
+      // Those whose vectors are all before `complete`.
       const auto interleave_rows = [&](int64_t complete) PYNN_LAMBDA {
-        for (; done < rows && done * layout.pitch + s.ow <= complete; done++)
-          functions<T>.interleave[s.o](out + done * layout.pitch, out_plane, s.ow, y + done * s.row_step,
-                                       s.column_step);
+        for (; done < rows && done * layout.pitch + ceil_div(s.ow, L) * L <= complete; done++)
+          functions<T>.interleave[int(s.activation)][s.o](out + done * layout.pitch, out_plane, s.ow,
+                                                          y + done * s.row_step, s.column_step);
       };
       for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
@@ -285,11 +291,10 @@ Status correlate_planes(const Correlation<T>& s) {
         functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
                                    planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
                                    s.bias);
-        activate_tile(s.o, n * L, out + at, out_plane, s.activation);
         // A tile later, since what was just stored is slow to load from another place.
         interleave_rows(at);
       }
-      interleave_rows(all * L);
+      interleave_rows(INT64_MAX);
       row += rows;
     }
   });

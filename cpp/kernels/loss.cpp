@@ -116,13 +116,15 @@ PYNN_INLINE Lanes<T> loss_terms(const Operands<T>& o, int64_t i, int n) {
   return y;
 }
 
-// body(i, n): n elements from i on, a whole vector of them but at the end.
+// body(i, n): n elements from i on, a whole vector of them but at the end; from there backwards, since what the forward
+// pass has read last is still in the cache.
 template <class T, class Body>
 PYNN_INLINE void parallel_vectors(int64_t n, double ns_per_item, const Body& body) {
+  constexpr int64_t L = lanes<T>;
   parallel_ranges(n, 1024, ns_per_item, [=](int64_t begin, int64_t end) {
-    int64_t i = begin;
-    for (; i + lanes<T> <= end; i += lanes<T>) body(i, lanes<T>);
+    int64_t i = begin + (end - begin) / L * L;
     if (i < end) body(i, int(end - i));
+    for (i -= L; i >= begin; i -= L) body(i, int(L));
   });
 }
 

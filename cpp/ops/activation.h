@@ -5,6 +5,7 @@
 namespace pynn {
 
 enum class Activation : uint8_t { none, sigmoid, tanh, relu };
+constexpr int kActivations = 4;
 
 // y = f(x)
 struct ActivationForward {
