@@ -28,6 +28,17 @@ PYNN_INLINE void with_taps(Taps taps, const F& f) {
   }
 }
 
+// What an average divides by. A division takes its time, and is a product where the inverse is exact.
+template <class T>
+struct Divisor {
+  T factor;
+  bool exact;
+  explicit Divisor(int64_t divisor) : exact(divisor > 0 && (divisor & (divisor - 1)) == 0) {
+    factor = exact ? T(1) / T(divisor) : T(divisor);
+  }
+  PYNN_INLINE Vec<T> operator()(Vec<T> total) const { return exact ? total * factor : total / factor; }
+};
+
 // A row of the output, and the rows of the input that its windows see.
 template <class T>
 struct Row {
@@ -38,9 +49,10 @@ struct Row {
 };
 
 // f(taps, element, y, n, divisor) for the vectors of an output row: n elements from y on; element(i, j) loads what row
-// i and column j of their windows are.
+// i and column j of their windows are. The divisor of an average is `given` or, where that is 0, its window's.
 template <class T, class F>
-PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool count_padding, const F& f) {
+PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool count_padding, int64_t given,
+                                   const F& f) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
   for_spans<T>(columns, s.c, columns.in, count_padding, [&](const Span& span) PYNN_LAMBDA {
     const Taps taps = {row.down.count,
@@ -49,13 +61,14 @@ PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool c
                        columns.dilation * s.c,
                        row.down.first * columns.kernel + span.first,
                        columns.kernel};
+    const Divisor<T> divisor(given ? given : row.divisor * span.divisor);
     with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
       for (int64_t k = 0; k < span.pixels; k++)
         for_channels<T>(s.c, span.room, [&](int64_t channel, int n, int) PYNN_LAMBDA {
           const T* x = row.x + (span.column + k * columns.stride) * s.c + channel;
           const auto element = [&](int64_t i, int64_t j)
                                    PYNN_LAMBDA { return load_some(x + i * t.row_step + j * t.column_step, n); };
-          f(t, element, row.y + (span.j + k) * s.c + channel, n, row.divisor * span.divisor);
+          f(t, element, row.y + (span.j + k) * s.c + channel, n, divisor);
         });
     });
   });
@@ -63,22 +76,24 @@ PYNN_INLINE void for_pixels_of_row(const PoolShape& s, const Row<T>& row, bool c
 
 // The same of pairs of columns.
 template <class T, class F>
-PYNN_INLINE void for_pairs_of_row(const PoolShape& s, const Row<T>& row, const Pairs<T>& pairs, const F& f) {
+PYNN_INLINE void for_pairs_of_row(const PoolShape& s, const Row<T>& row, const Pairs<T>& pairs, int64_t given,
+                                  const F& f) {
   const Taps taps = {row.down.count, 2, s.rows.dilation * s.columns.in * s.c, s.c, row.down.first * 2, 2};
+  const Divisor<T> divisor(given ? given : row.divisor * 2);
   with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
     for_pairs(s, pairs, [&](int64_t at, int n, int first, int second) PYNN_LAMBDA {
       const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
         const T* x = row.x + 2 * at + i * t.row_step;
         return permute(load_some(x, first), load_some(x + lanes<T>, second), pairs.element[j]);
       };
-      f(t, element, row.y + at, n, row.divisor * 2);
+      f(t, element, row.y + at, n, divisor);
     });
   });
 }
 
 // f for the vectors of all output rows.
 template <class T, class F>
-PYNN_INLINE void for_pixels(const PoolShape& s, const T* x, bool count_padding, const F& f) {
+PYNN_INLINE void for_pixels(const PoolShape& s, const T* x, bool count_padding, int64_t given, const F& f) {
   const PoolAxis &rows = s.rows, &columns = s.columns;
   const bool paired = has_pairs<T>(s);
   const int64_t vectors = paired ? ceil_div(columns.out, lanes<T> / s.c) : columns.out;
@@ -94,11 +109,11 @@ PYNN_INLINE void for_pixels(const PoolShape& s, const T* x, bool count_padding, 
     if constexpr (kPermutes<T>) {
       if (paired) {
         const Pairs<T> pairs(s.c);
-        for_rows([&](const Row<T>& row) PYNN_LAMBDA { for_pairs_of_row(s, row, pairs, f); });
+        for_rows([&](const Row<T>& row) PYNN_LAMBDA { for_pairs_of_row(s, row, pairs, given, f); });
         return;
       }
     }
-    for_rows([&](const Row<T>& row) PYNN_LAMBDA { for_pixels_of_row(s, row, count_padding, f); });
+    for_rows([&](const Row<T>& row) PYNN_LAMBDA { for_pixels_of_row(s, row, count_padding, given, f); });
   });
 }
 
@@ -123,9 +138,9 @@ void max_as(const MaxPool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   I* index = static_cast<I*>(p.index);
-  for_pixels<T>(p.shape, x, false, [=](const Taps& taps, const auto& element, int64_t out, int n, int64_t) PYNN_LAMBDA {
-    largest<T>(taps, element, y + out, indexed ? index + out : nullptr, n);
-  });
+  for_pixels<T>(p.shape, x, false, 0,
+                [=](const Taps& taps, const auto& element, int64_t out, int n, const Divisor<T>&)
+                    PYNN_LAMBDA { largest<T>(taps, element, y + out, indexed ? index + out : nullptr, n); });
 }
 
 template <class T>
@@ -160,14 +175,9 @@ template <class T>
 Status average_as(const AveragePool2d& p) {
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
-  const int64_t given = p.divisor;
-  for_pixels<T>(p.shape, x, p.count_padding,
-                [=](const Taps& taps, const auto& element, int64_t out, int n, int64_t count) PYNN_LAMBDA {
-                  const int64_t divisor = given ? given : count;
-                  const bool exact = divisor > 0 && (divisor & (divisor - 1)) == 0;  // and a division takes its time
-                  const Vec<T> total = sum<T>(taps, element);
-                  store_some(y + out, exact ? total * (T(1) / T(divisor)) : total / T(divisor), n);
-                });
+  for_pixels<T>(p.shape, x, p.count_padding, p.divisor,
+                [=](const Taps& taps, const auto& element, int64_t out, int n, const Divisor<T>& divisor)
+                    PYNN_LAMBDA { store_some(y + out, divisor(sum<T>(taps, element)), n); });
   return Status::ok;
 }
 

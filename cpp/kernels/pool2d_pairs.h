@@ -46,8 +46,9 @@ struct Pairs {
 template <class T, class Body>
 PYNN_INLINE void for_pairs(const PoolShape& s, const Pairs<T>& pairs, const Body& body) {
   constexpr int64_t L = lanes<T>;
-  for (int64_t at = 0, left; at < s.columns.out * s.c; at += pairs.pixels * s.c) {
-    left = s.columns.out * s.c - at;
+  const int64_t size = s.columns.out * s.c, step = pairs.pixels * s.c;
+  for (int64_t at = 0, left; at < size; at += step) {
+    left = size - at;
     if (left >= L)
       body(at, int(L), int(L), int(L));
     else
