@@ -129,6 +129,4 @@ Status average_pool_backward(const AveragePool2dBackward& p) {
   return p.shape.dtype == DType::float64 ? average_as<double>(p) : average_as<float>(p);
 }
 
-bool average_pool_backward_in_place(const PoolShape& s) { return is_tiled(s); }
-
 }  // namespace pynn::PYNN_ISA

@@ -41,18 +41,27 @@ struct Pairs {
   }
 };
 
-// body(at, n, first, second) for the vectors of an output row: n elements from `at` on, which belong to the first
-// `first` and `second` elements of two vectors of the input that begin at 2 * at. All three are lanes but at the end.
+// n elements of an output row from `at` on, which belong to the first `first` and `second` elements of two vectors of
+// the input that begin at 2 * at. All three are lanes but at the end.
+struct PairSpan {
+  int64_t at;
+  int n, first, second;
+};
+
+// body(span, next) for the vectors of an output row; no element belongs to the one after the last.
 template <class T, class Body>
 PYNN_INLINE void for_pairs(const PoolShape& s, const Pairs<T>& pairs, const Body& body) {
   constexpr int64_t L = lanes<T>;
   const int64_t size = s.columns.out * s.c, step = pairs.pixels * s.c;
-  for (int64_t at = 0, left; at < size; at += step) {
-    left = size - at;
-    if (left >= L)
-      body(at, int(L), int(L), int(L));
-    else
-      body(at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0)));
+  const auto span_at = [=](int64_t at) PYNN_LAMBDA {
+    const int64_t left = max_of(0, size - at);
+    return left >= L ? PairSpan{at, int(L), int(L), int(L)}
+                     : PairSpan{at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0))};
+  };
+  for (PairSpan span = span_at(0); span.n > 0;) {
+    const PairSpan next = span_at(span.at + step);
+    body(span, next);
+    span = next;
   }
 }
 

@@ -166,12 +166,14 @@ def test_average_after_an_activation_has_the_same_bits(channels, kind):
             assert same_bits(leaf.grad.numpy(), expected) and same_bits(free.grad.numpy(), expected)
 
 
-@pytest.mark.parametrize("kernel, padding, same", [(2, 0, True), (3, 0, True), (2, 1, False)])
-def test_the_gradient_of_an_average_may_take_the_memory_of_an_output(kernel, padding, same):
-    y = pynn.tensor(np.ones((1, 8, 8, 5), np.float32)).permute(0, 3, 1, 2)
+@pytest.mark.parametrize(
+    "channels, kernel, padding, same", [(16, 2, 0, True), (16, 3, 0, True), (16, 2, 1, False), (5, 3, 0, False)]
+)
+def test_the_gradient_of_an_average_may_take_the_memory_of_an_output(channels, kernel, padding, same):
+    y = pynn.tensor(np.ones((1, 8, 8, channels), np.float32)).permute(0, 3, 1, 2)
     size = (8 + 2 * padding) // kernel
     geometry = ((kernel,) * 2, (kernel,) * 2, (padding,) * 2, (1, 1), (size, size), False)
-    grad = pynn.ones(1, 5, size, size)._array
+    grad = pynn.ones(1, channels, size, size)._array
     dx = _core.avg_pool2d_backward(grad, (8, 8), geometry, True, 0, y._array, "relu", True)
     assert np.shares_memory(np.asarray(dx), y.numpy()) == same
 
