@@ -93,12 +93,17 @@ PYNN_INLINE void for_pairs_of_row(const PoolShape& s, const Row<T>& row, const P
 
 // f for the vectors of all output rows.
 template <class T, class F>
-PYNN_INLINE void for_pixels(const PoolShape& s, const T* x, bool count_padding, int64_t given, const F& f) {
-  const PoolAxis &rows = s.rows, &columns = s.columns;
-  const bool paired = has_pairs<T>(s);
-  const int64_t vectors = paired ? ceil_div(columns.out, lanes<T> / s.c) : columns.out;
-  const double cost = pool_row_cost<T>(s, vectors, rows.kernel * columns.kernel);
-  parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+PYNN_INLINE void for_pixels(const PoolShape& shape, const T* all_x, bool count_padding, int64_t given,
+                            const F& given_f) {
+  const bool paired = has_pairs<T>(shape);
+  const int64_t outputs = shape.columns.out, taps = shape.rows.kernel * shape.columns.kernel;
+  const double cost = pool_row_cost<T>(shape, paired ? ceil_div(outputs, lanes<T> / shape.c) : outputs, taps);
+  parallel_ranges(shape.n * shape.rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+    // Copies: what lies in memory would be read again after every store.
+    const PoolShape s = shape;
+    const F f = given_f;
+    const T* const x = all_x;
+    const PoolAxis &rows = s.rows, &columns = s.columns;
     const auto for_rows = [&](const auto& body) PYNN_LAMBDA {
       for (int64_t i = begin; i < end; i++) {
         const Window down = window(rows, i % rows.out);

@@ -106,14 +106,20 @@ PYNN_INLINE void put_zeros(Place<T> to, int64_t n, const Fetch& fetch, const Put
 }
 
 template <class T, class Read, class Fetch, class Put>
-PYNN_INLINE void send(const PoolShape& s, T* dx, const T* output, const Read& read, const Fetch& fetch,
-                      const Put& put) {
-  const PoolAxis &rows = s.rows, &columns = s.columns;
-  const bool paired = has_pairs<T>(s);
-  const int64_t size = columns.in * s.c, covered = columns.out * columns.kernel * s.c;
-  const int64_t vectors = paired ? 2 * ceil_div(columns.out, lanes<T> / s.c) : columns.out * columns.kernel;
-  const double cost = pool_row_cost<T>(s, vectors, rows.kernel);
-  parallel_ranges(s.n * rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+PYNN_INLINE void send(const PoolShape& shape, T* all_dx, const T* all_output, const Read& given_read,
+                      const Fetch& fetch, const Put& put) {
+  const bool paired = has_pairs<T>(shape);
+  const int64_t outputs = shape.columns.out;
+  const int64_t vectors = paired ? 2 * ceil_div(outputs, lanes<T> / shape.c) : outputs * shape.columns.kernel;
+  const double cost = pool_row_cost<T>(shape, vectors, shape.rows.kernel);
+  parallel_ranges(shape.n * shape.rows.out, 1, cost, [&](int64_t begin, int64_t end) {
+    // Copies: what lies in memory would be read again after every store.
+    const PoolShape s = shape;
+    const Read read = given_read;
+    T* const dx = all_dx;
+    const T* const output = all_output;
+    const PoolAxis &rows = s.rows, &columns = s.columns;
+    const int64_t size = columns.in * s.c, covered = columns.out * columns.kernel * s.c;
     const auto for_rows = [&](const auto& body) PYNN_LAMBDA {
       for (int64_t row = begin; row < end; row++) {
         const int64_t image = row / rows.out, i = row % rows.out;
