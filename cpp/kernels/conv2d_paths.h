@@ -108,6 +108,26 @@ PYNN_INLINE void sum_tree(int64_t first, int64_t last, int64_t size, T* sums, co
   for (; top > 1; top--) add_to(sums + (top - 2) * size, sums + (top - 1) * size, size);
 }
 
+// The tree over all blocks on the team: sum(first, last, result) gives a part of it. Null when memory is out.
+template <class T, class Sum>
+T* parallel_sum_tree(int64_t blocks, int64_t size, double cost, const Sum& sum) {
+  const int64_t threads = plan_threads(cost);
+  int64_t each = 1;  // blocks of a task: a power of two of them is a part of the tree
+  while (ceil_div(blocks, each) > (threads == 1 ? 1 : 4 * threads)) each *= 2;
+  const int64_t tasks = ceil_div(blocks, each);
+  T* const sums = scratch_of<T>(Scratch::pack_a, tasks * size);
+  if (!sums) return nullptr;
+  int failed = 0;
+  parallel_tasks(tasks, cost, [&](int64_t task) {
+    if (!sum(task * each, min_of(blocks, (task + 1) * each), sums + task * size))
+      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+  });
+  if (failed) return nullptr;
+  for (int64_t width = 1; width < tasks; width *= 2)
+    for (int64_t i = 0; i + width < tasks; i += 2 * width) add_to(sums + i * size, sums + (i + width) * size, size);
+  return sums;
+}
+
 // Nanoseconds of all multiply-adds on one core.
 template <class T>
 PYNN_INLINE double conv_cost(const ConvShape& s) {

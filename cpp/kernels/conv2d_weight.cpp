@@ -249,17 +249,17 @@ void sum_block(const Gradient<T>& g, int64_t number, int64_t first, int64_t last
     }
 }
 
+// The sums (last - first, height, width) of parts over the blocks [begin, end), in scratch memory; null when that is
+// out.
 template <class T>
-bool sum_parts(const Gradient<T>& g, int64_t first, int64_t last, T* dw) {
+T* sum_parts(const Gradient<T>& g, int64_t first, int64_t last, int64_t begin, int64_t end) {
   const int64_t size = (last - first) * g.sum_size();
-  const Buffers<T> buffers(g, first, last, tree_levels(g.blocks.count) * size);
-  if (!buffers.complete) return false;
-  T* const stack = buffers.stack;
-  sum_tree(0, g.blocks.count, size, stack,
+  const Buffers<T> buffers(g, first, last, tree_levels(end - begin) * size);
+  if (!buffers.complete) return nullptr;
+  if (begin == end) __builtin_memset(buffers.stack, 0, size_t(size) * sizeof(T));
+  sum_tree(begin, end, size, buffers.stack,
            [&](int64_t number, T* sums) { sum_block(g, number, first, last, buffers, sums); });
-  if (!g.blocks.count) __builtin_memset(stack, 0, size_t(size) * sizeof(T));
-  for (int64_t p = first; p < last; p++) store_part(g, g.part(p), stack + (p - first) * g.sum_size(), dw);
-  return true;
+  return buffers.stack;
 }
 
 }  // namespace
@@ -269,20 +269,36 @@ Status weight_gradient(const Conv2dWeight& p) {
   if (weight_planes_pay(p.shape)) return weight_gradient_planes(p);
   if (weight_packed_pays(p.shape)) return weight_gradient_packed<T>(p);
   const Gradient<T> g(p);
+  T* const dw = static_cast<T*>(p.dw);
   const double cost = conv_cost<T>(p.shape);
-  const int64_t threads = plan_threads(cost), parts = g.parts();
+  const int64_t threads = plan_threads(cost), parts = g.parts(), size = parts * g.sum_size();
+  const auto store = [&](int64_t first, int64_t last, const T* sums) {
+    for (int64_t i = first; i < last; i++) store_part(g, g.part(i), sums + (i - first) * g.sum_size(), dw);
+  };
   const int64_t most = max_of(1, kSumBytes / (g.sum_size() * int64_t(sizeof(T))));
+  if (threads > 1 && parts <= min_of(most, 4 * threads) && g.blocks.count >= 4 * threads) {
+    // Few parts go unevenly into the threads, and all of them read all pixels.
+    const T* const sums = parallel_sum_tree<T>(g.blocks.count, size, cost, [&](int64_t begin, int64_t end, T* result) {
+      const T* const sums = sum_parts(g, 0, parts, begin, end);
+      if (sums) __builtin_memcpy(result, sums, size_t(size) * sizeof(T));
+      return sums != nullptr;
+    });
+    if (!sums) return Status::out_of_memory;
+    store(0, parts, sums);
+    return Status::ok;
+  }
   // The pieces, up to four a thread, that leave a thread the fewest parts.
   int64_t each = most;
   for (int64_t tasks = threads, least = INT64_MAX; threads > 1 && tasks <= 4 * threads; tasks++) {
-    const int64_t size = min_of(most, ceil_div(parts, tasks));
-    const int64_t busiest = ceil_div(ceil_div(parts, size), threads) * size;
-    if (busiest < least) least = busiest, each = size;
+    const int64_t parts_each = min_of(most, ceil_div(parts, tasks));
+    const int64_t busiest = ceil_div(ceil_div(parts, parts_each), threads) * parts_each;
+    if (busiest < least) least = busiest, each = parts_each;
   }
   int failed = 0;
   parallel_tasks(ceil_div(parts, each), cost, [&](int64_t task) {
-    if (!sum_parts(g, task * each, min_of(parts, (task + 1) * each), static_cast<T*>(p.dw)))
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    const int64_t first = task * each, last = min_of(parts, first + each);
+    const T* const sums = sum_parts(g, first, last, 0, g.blocks.count);
+    sums ? store(first, last, sums) : __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
   return failed ? Status::out_of_memory : Status::ok;
 }

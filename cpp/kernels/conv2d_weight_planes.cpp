@@ -261,22 +261,10 @@ Status weight_gradient_planes(const Conv2dWeight& p) {
     if (db) __builtin_memset(db, 0, size_t(s.o) * sizeof(float));
     return Status::ok;
   }
-  // A task sums a power of two of blocks, which is a part of the tree.
-  const double cost = conv_cost<float>(s);
-  const int64_t threads = plan_threads(cost);
-  int64_t each = 1;
-  while (ceil_div(g.blocks, each) > (threads == 1 ? 1 : 4 * threads)) each *= 2;
-  const int64_t tasks = ceil_div(g.blocks, each);
-  float* const sums = scratch_of<float>(Scratch::pack_a, tasks * size);
+  const float* const sums = parallel_sum_tree<float>(
+      g.blocks, size, conv_cost<float>(s),
+      [&](int64_t first, int64_t last, float* result) { return sum_blocks(g, p, first, last, result); });
   if (!sums) return Status::out_of_memory;
-  int failed = 0;
-  parallel_tasks(tasks, cost, [&](int64_t task) {
-    if (!sum_blocks(g, p, task * each, min_of(g.blocks, (task + 1) * each), sums + task * size))
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-  });
-  if (failed) return Status::out_of_memory;
-  for (int64_t width = 1; width < tasks; width *= 2)
-    for (int64_t i = 0; i + width < tasks; i += 2 * width) add_to(sums + i * size, sums + (i + width) * size, size);
   for (int64_t tap = 0; tap < g.taps; tap++)
     for (int64_t o = 0; o < s.o; o++)
       dw[(tap % (s.kh * s.kw) * s.c + tap / (s.kh * s.kw)) * s.o + o] =
