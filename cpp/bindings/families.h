@@ -24,6 +24,7 @@ void bind_reduce(py::module_& m);
 void bind_runtime(py::module_& m);
 void bind_softmax(py::module_& m);
 void bind_tape(py::module_& m);
+void bind_tensor(py::module_& m);
 void bind_views(py::module_& m);
 
 Activation activation_kind(const std::string& name);

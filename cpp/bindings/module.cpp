@@ -28,6 +28,7 @@ PYBIND11_MODULE(_core, m) {
   pynn::bind_reduce(m);
   pynn::bind_runtime(m);
   pynn::bind_softmax(m);
+  pynn::bind_tensor(m);
   pynn::bind_tape(m);
   pynn::bind_views(m);
 }

@@ -1,6 +1,5 @@
-// The tape: tensors, the nodes that say how they were computed, and the walk back. An op's backward is a Python
-// closure; what happens for every op and every tensor is here (a third of the time of a small training step, when it
-// was Python).
+// The tape: the nodes that say how tensors were computed, and the walk back. An op's backward is a Python closure; what
+// happens for every op is here (a third of the time of a small training step, when it was Python).
 #include <structmember.h>
 
 #include <functional>
@@ -9,17 +8,10 @@
 #include <vector>
 
 #include "bindings/families.h"
+#include "bindings/tensor.h"
 
 namespace pynn {
 namespace {
-
-// What the Python class Tensor adds its methods to.
-struct Tensor {
-  PyObject_HEAD PyObject* array;
-  PyObject* node;  // null for a leaf
-  PyObject* grad;  // null is None
-  char requires_grad;
-};
 
 // One recorded op. It holds arrays and other nodes, never the tensors of its output, so that no cycle keeps memory.
 struct Node {
@@ -34,37 +26,11 @@ struct Node {
   uint32_t versions[1];   // of each of them when it was saved
 };
 
-PyTypeObject *tensor_base = nullptr, *node_type = nullptr;
-PyTypeObject* tensor_class = nullptr;  // the Python class
-PyObject* as_tensor = nullptr;         // pynn.as_tensor
+PyTypeObject* node_type = nullptr;
 thread_local bool recording_gradients = true;
 uint64_t next_order = 0;
 
-Tensor* tensor_of(PyObject* o) { return reinterpret_cast<Tensor*>(o); }
 Node* node_of(PyObject* o) { return reinterpret_cast<Node*>(o); }
-bool is_tensor(PyObject* o) { return Py_TYPE(o) == tensor_class || PyObject_TypeCheck(o, tensor_base); }
-
-int traverse_tensor(PyObject* o, visitproc visit, void* arg) {
-  Py_VISIT(Py_TYPE(o));
-  Py_VISIT(tensor_of(o)->node);
-  Py_VISIT(tensor_of(o)->grad);
-  return 0;
-}
-
-int clear_tensor(PyObject* o) {
-  Py_CLEAR(tensor_of(o)->array);
-  Py_CLEAR(tensor_of(o)->node);
-  Py_CLEAR(tensor_of(o)->grad);
-  return 0;
-}
-
-void dealloc_tensor(PyObject* o) {
-  PyTypeObject* type = Py_TYPE(o);
-  PyObject_GC_UnTrack(o);
-  clear_tensor(o);
-  type->tp_free(o);
-  Py_DECREF(type);
-}
 
 int traverse_node(PyObject* o, visitproc visit, void* arg) {
   Py_VISIT(Py_TYPE(o));
@@ -92,61 +58,6 @@ void dealloc_node(PyObject* o) {
   Py_TRASHCAN_END
 }
 
-PyMemberDef tensor_members[] = {{"_array", T_OBJECT, offsetof(Tensor, array), 0, nullptr},
-                                {"_node", T_OBJECT, offsetof(Tensor, node), READONLY, nullptr},
-                                {"grad", T_OBJECT, offsetof(Tensor, grad), 0, nullptr},
-                                {nullptr, 0, 0, 0, nullptr}};
-
-PyObject* get_requires_grad(PyObject* o, void*) { return PyBool_FromLong(tensor_of(o)->requires_grad); }
-int set_requires_grad(PyObject* o, PyObject* mode, void*) {
-  const int wanted = mode ? PyObject_IsTrue(mode) : 0;
-  if (wanted < 0) return -1;
-  Tensor* t = tensor_of(o);
-  const Array* array = reinterpret_cast<Array*>(t->array);
-  if (!wanted && t->node) {
-    PyErr_SetString(PyExc_RuntimeError, "requires_grad can only be switched off on a leaf; use detach()");
-    return -1;
-  }
-  if (wanted && array && !is_float(array->dtype)) {
-    PyErr_Format(PyExc_RuntimeError, "only float tensors can require grad, got %s", dtype_name(array->dtype));
-    return -1;
-  }
-  t->requires_grad = char(wanted);
-  return 0;
-}
-
-// What ops ask of every tensor: properties written in Python took twice as long.
-template <class F>
-PyObject* of_array(PyObject* o, const F& f) {
-  return guarded([&] {
-    const auto* array = reinterpret_cast<const Array*>(tensor_of(o)->array);
-    if (!array) fail_type("a tensor without memory");
-    return f(*array);
-  });
-}
-PyObject* get_shape(PyObject* o, void*) { return of_array(o, shape_tuple); }
-PyObject* get_dtype(PyObject* o, void*) {
-  return of_array(o, [](const Array& a) { return dtype_object(a.dtype); });
-}
-PyObject* get_ndim(PyObject* o, void*) {
-  return of_array(o, [](const Array& a) { return py::int_(a.dims); });
-}
-
-PyGetSetDef tensor_getters[] = {{"requires_grad", get_requires_grad, set_requires_grad, nullptr, nullptr},
-                                {"shape", get_shape, nullptr, nullptr, nullptr},
-                                {"dtype", get_dtype, nullptr, nullptr, nullptr},
-                                {"ndim", get_ndim, nullptr, nullptr, nullptr},
-                                {nullptr, nullptr, nullptr, nullptr, nullptr}};
-PyType_Slot tensor_slots[] = {{Py_tp_dealloc, reinterpret_cast<void*>(dealloc_tensor)},
-                              {Py_tp_traverse, reinterpret_cast<void*>(traverse_tensor)},
-                              {Py_tp_clear, reinterpret_cast<void*>(clear_tensor)},
-                              {Py_tp_members, tensor_members},
-                              {Py_tp_getset, tensor_getters},
-                              {Py_tp_doc, const_cast<char*>("What every Tensor holds.")},
-                              {0, nullptr}};
-PyType_Spec tensor_spec = {"pynn._core.TensorBase", sizeof(Tensor), 0,
-                           Py_TPFLAGS_DEFAULT | Py_TPFLAGS_BASETYPE | Py_TPFLAGS_HAVE_GC, tensor_slots};
-
 PyMemberDef node_members[] = {{"name", T_OBJECT, offsetof(Node, name), READONLY, nullptr}, {nullptr, 0, 0, 0, nullptr}};
 PyType_Slot node_slots[] = {
     {Py_tp_dealloc, reinterpret_cast<void*>(dealloc_node)}, {Py_tp_traverse, reinterpret_cast<void*>(traverse_node)},
@@ -155,33 +66,10 @@ PyType_Slot node_slots[] = {
 PyType_Spec node_spec = {"pynn._core.Node", offsetof(Node, versions), sizeof(uint32_t),
                          Py_TPFLAGS_DEFAULT | Py_TPFLAGS_HAVE_GC | Py_TPFLAGS_DISALLOW_INSTANTIATION, node_slots};
 
-PyObject* own(PyObject* o) {
-  Py_INCREF(o);
-  return o;
-}
-
 py::object borrow(PyObject* o) { return py::reinterpret_borrow<py::object>(o); }
 
 py::object object_of(ArrayRef array) {
   return py::reinterpret_steal<py::object>(reinterpret_cast<PyObject*>(array.release()));
-}
-
-py::object new_tensor(PyObject* array) {
-  PyObject* o = tensor_class->tp_alloc(tensor_class, 0);
-  if (!o) throw py::error_already_set();
-  tensor_of(o)->array = own(array);
-  return py::reinterpret_steal<py::object>(o);
-}
-
-// The array of a tensor, as an argument of a kernel.
-ArrayRef array_of(PyObject* tensor) {
-  PyObject* array = tensor_of(tensor)->array;
-  if (!array) fail_type("a tensor without memory");
-  return argument(array);
-}
-
-void check_array(PyObject* o, const char* function) {
-  if (Py_TYPE(o) != array_type) fail_type(std::string(function) + ": expected an Array, got " + Py_TYPE(o)->tp_name);
 }
 
 bool wants_gradient(PyObject* input) {
@@ -411,13 +299,6 @@ PyObject* py_wrap_or_record(PyObject*, PyObject* const* args, Py_ssize_t count) 
   });
 }
 
-PyObject* py_wrap_tensor(PyObject*, PyObject* array) {
-  return guarded([&] {
-    check_array(array, "wrap_tensor");
-    return new_tensor(array);
-  });
-}
-
 PyObject* py_is_grad_enabled(PyObject*, PyObject*) { return PyBool_FromLong(recording_gradients); }
 
 PyObject* py_set_grad_enabled(PyObject*, PyObject* mode) {
@@ -425,27 +306,7 @@ PyObject* py_set_grad_enabled(PyObject*, PyObject* mode) {
   return enabled < 0 ? nullptr : PyBool_FromLong(std::exchange(recording_gradients, enabled != 0));
 }
 
-PyObject* py_are_constants(PyObject*, PyObject* const* args, Py_ssize_t count) {
-  return guarded([&] {
-    if (count != 2 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) ||
-        PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]))
-      fail_type("are_constants: expected a tuple of tensors and one of as many arrays");
-    bool same = true;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[0]); i++) {
-      PyObject* tensor = PyTuple_GET_ITEM(args[0], i);
-      if (!is_tensor(tensor)) fail_type("are_constants: expected tensors");
-      same &= tensor_of(tensor)->array == PyTuple_GET_ITEM(args[1], i) && !tensor_of(tensor)->requires_grad;
-    }
-    return py::bool_(same);
-  });
-}
-
-template <class F>
-PyCFunction as_method(F* function) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
-}
-
-PyMethodDef methods[] = {
+PyMethodDef tape_methods[] = {
     {"record", as_method(py_record), METH_FASTCALL,
      "record($module, name, array, inputs, backward, saved=(), activation='none', takes_activation=False, /)\n--\n\n"
      "The tensor of an op's output `array`, on the tape where an input requires grad.\n\n"
@@ -466,53 +327,18 @@ PyMethodDef methods[] = {
     {"wrap_or_record", as_method(py_wrap_or_record), METH_FASTCALL,
      "wrap_or_record($module, record, array, /, *operands)\n--\n\nA tensor on `array`, outside the tape unless an "
      "operand is a tensor that requires grad: then record(array, *operands)."},
-    {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
-     "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
     {"is_grad_enabled", py_is_grad_enabled, METH_NOARGS,
      "is_grad_enabled($module, /)\n--\n\nWhether ops on this thread are recorded."},
     {"set_grad_enabled", py_set_grad_enabled, METH_O,
      "set_grad_enabled($module, mode, /)\n--\n\nWhether ops on this thread are recorded from now on; returns what was "
      "before."},
-    {"are_constants", as_method(py_are_constants), METH_FASTCALL,
-     "are_constants($module, tensors, arrays, /)\n--\n\nWhether each tensor holds the array given and requires no "
-     "grad."},
     {nullptr, nullptr, 0, nullptr}};
-
-PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
-  PyObject* type = PyType_FromSpec(&spec);
-  if (!type) throw py::error_already_set();
-  m.attr(name) = py::handle(type);
-  return reinterpret_cast<PyTypeObject*>(type);
-}
 
 }  // namespace
 
-ArrayRef own_array(py::handle object) {
-  if (is_tensor(object.ptr())) return array_of(object.ptr());
-  return Py_TYPE(object.ptr()) == array_type ? argument(object) : ArrayRef();
-}
-
-ArrayRef as_array(py::handle object) {
-  if (ArrayRef array = own_array(object)) return array;
-  const py::object tensor = py::reinterpret_steal<py::object>(PyObject_CallOneArg(as_tensor, object.ptr()));
-  if (!tensor) throw py::error_already_set();
-  return array_of(tensor.ptr());
-}
-
 void bind_tape(py::module_& m) {
-  tensor_base = make_type(m, tensor_spec, "TensorBase");
   node_type = make_type(m, node_spec, "Node");
-  if (PyModule_AddFunctions(m.ptr(), methods)) throw py::error_already_set();
-  m.def(
-      "use_tensor_class",
-      [](const py::type& type, const py::object& convert) {
-        if (!PyType_IsSubtype(reinterpret_cast<PyTypeObject*>(type.ptr()), tensor_base))
-          fail_type("use_tensor_class: expected a subclass of TensorBase");
-        tensor_class = reinterpret_cast<PyTypeObject*>(type.inc_ref().ptr());
-        as_tensor = convert.inc_ref().ptr();
-      },
-      py::arg("tensor"), py::arg("as_tensor"),
-      "The class of the tensors that `record` and `wrap_tensor` make, and what makes them of other objects.");
+  if (PyModule_AddFunctions(m.ptr(), tape_methods)) throw py::error_already_set();
   m.def(
       "run_backward",
       [](const py::object& tensor, py::object gradient, bool retain_graph) {
