@@ -11,9 +11,9 @@ namespace {
 // pixels that depend on the tiles. So only where all weights are finite.
 template <class T>
 bool by_planes(const Correlation<T>& s) {
-  if (!planes_pay(s)) return false;  // up to 8 output channels: one panel
+  if (!planes_pay(s)) return false;
   Vec<T> sum = {};
-  const int64_t size = ceil_div(s.o, lanes<T>) * lanes<T> * s.terms();
+  const int64_t size = ceil_div(s.o, lanes<T>) * lanes<T> * s.terms();  // one panel, as wide as 8 channels need
   for (int64_t i = 0; i < size; i += lanes<T>) sum = fma(load(s.packed + i), Vec<T>{}, sum);
   bool finite = true;
   for (int i = 0; i < lanes<T>; i++) finite &= sum[i] == 0;

@@ -108,7 +108,8 @@ PYNN_INLINE void sum_tree(int64_t first, int64_t last, int64_t size, T* sums, co
   for (; top > 1; top--) add_to(sums + (top - 2) * size, sums + (top - 1) * size, size);
 }
 
-// The tree over all blocks on the team: sum(first, last, result) gives a part of it. Null when memory is out.
+// The tree over all blocks, at least one, on the team; null when memory is out. sum(first, last) gives a part of it, in
+// any scratch memory but pack_a, or null.
 template <class T, class Sum>
 T* parallel_sum_tree(int64_t blocks, int64_t size, double cost, const Sum& sum) {
   const int64_t threads = plan_threads(cost);
@@ -119,12 +120,16 @@ T* parallel_sum_tree(int64_t blocks, int64_t size, double cost, const Sum& sum) 
   if (!sums) return nullptr;
   int failed = 0;
   parallel_tasks(tasks, cost, [&](int64_t task) {
-    if (!sum(task * each, min_of(blocks, (task + 1) * each), sums + task * size))
-      __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    const T* const part = sum(task * each, min_of(blocks, (task + 1) * each));
+    if (!part) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    __builtin_memcpy(sums + task * size, part, size_t(size) * sizeof(T));
   });
   if (failed) return nullptr;
-  for (int64_t width = 1; width < tasks; width *= 2)
-    for (int64_t i = 0; i + width < tasks; i += 2 * width) add_to(sums + i * size, sums + (i + width) * size, size);
+  parallel_ranges(size, 64, 0.2 * double(tasks), [&](int64_t begin, int64_t end) {
+    for (int64_t width = 1; width < tasks; width *= 2)
+      for (int64_t i = 0; i + width < tasks; i += 2 * width)
+        add_to(sums + i * size + begin, sums + (i + width) * size + begin, end - begin);
+  });
   return sums;
 }
 

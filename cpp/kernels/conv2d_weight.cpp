@@ -5,8 +5,9 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
-constexpr int64_t kChunkPixels = 128;      // of dy in one pass through the tiles: with 32 columns 16 KB, in L1
-constexpr int64_t kSumBytes = 512 * 1024;  // of the sums of a task, in L2 beside a chunk of x and dy
+constexpr int64_t kChunkPixels = 128;       // of dy in one pass through the tiles: with 32 columns 16 KB, in L1
+constexpr int64_t kSumBytes = 512 * 1024;   // of the sums of a task, in L2 beside a chunk of x and dy
+constexpr int64_t kSharedSums = 16 * 1024;  // most sums where each task has all of them, of its pixels
 
 // The sums of one tile column: `height` rows (of a tap's channels, or of a row of taps with theirs) from `first` on.
 struct Part {
@@ -272,21 +273,18 @@ Status weight_gradient(const Conv2dWeight& p) {
   T* const dw = static_cast<T*>(p.dw);
   const double cost = conv_cost<T>(p.shape);
   const int64_t threads = plan_threads(cost), parts = g.parts(), size = parts * g.sum_size();
-  const auto store = [&](int64_t first, int64_t last, const T* sums) {
+  const auto store_parts = [&](int64_t first, int64_t last, const T* sums) {
     for (int64_t i = first; i < last; i++) store_part(g, g.part(i), sums + (i - first) * g.sum_size(), dw);
   };
-  const int64_t most = max_of(1, kSumBytes / (g.sum_size() * int64_t(sizeof(T))));
-  if (threads > 1 && parts <= min_of(most, 4 * threads) && g.blocks.count >= 4 * threads) {
-    // Few parts go unevenly into the threads, and all of them read all pixels.
-    const T* const sums = parallel_sum_tree<T>(g.blocks.count, size, cost, [&](int64_t begin, int64_t end, T* result) {
-      const T* const sums = sum_parts(g, 0, parts, begin, end);
-      if (sums) __builtin_memcpy(result, sums, size_t(size) * sizeof(T));
-      return sums != nullptr;
-    });
+  if (threads > 1 && parts <= 4 * threads && g.blocks.count >= 4 * threads && size <= kSharedSums) {
+    // Few parts go unevenly into the threads, and all of them would read all pixels.
+    const T* const sums = parallel_sum_tree<T>(
+        g.blocks.count, size, cost, [&](int64_t begin, int64_t end) { return sum_parts(g, 0, parts, begin, end); });
     if (!sums) return Status::out_of_memory;
-    store(0, parts, sums);
+    store_parts(0, parts, sums);
     return Status::ok;
   }
+  const int64_t most = max_of(1, kSumBytes / (g.sum_size() * int64_t(sizeof(T))));
   // The pieces, up to four a thread, that leave a thread the fewest parts.
   int64_t each = most;
   for (int64_t tasks = threads, least = INT64_MAX; threads > 1 && tasks <= 4 * threads; tasks++) {
@@ -298,7 +296,7 @@ Status weight_gradient(const Conv2dWeight& p) {
   parallel_tasks(ceil_div(parts, each), cost, [&](int64_t task) {
     const int64_t first = task * each, last = min_of(parts, first + each);
     const T* const sums = sum_parts(g, first, last, 0, g.blocks.count);
-    sums ? store(first, last, sums) : __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    sums ? store_parts(first, last, sums) : __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
   });
   return failed ? Status::out_of_memory : Status::ok;
 }

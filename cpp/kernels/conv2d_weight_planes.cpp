@@ -222,13 +222,13 @@ void sum_block(const Planes& g, const Conv2dWeight& p, int64_t number, float* dy
   }
 }
 
-// The sum of blocks [first, last) in result.
-bool sum_blocks(const Planes& g, const Conv2dWeight& p, int64_t first, int64_t last, float* result) {
+// The sum of blocks [first, last), in scratch memory; null when that is out.
+float* sum_blocks(const Planes& g, const Conv2dWeight& p, int64_t first, int64_t last) {
   const int64_t size = g.sum_size(), dy_size = g.s.o * g.dy_size, x_size = g.s.c * g.x_size;
   float* const dy_planes = scratch_of<float>(Scratch::pack_b, dy_size + g.dy_size);
   float* const x_planes = scratch_of<float>(Scratch::row, x_size);
   float* const stack = scratch_of<float>(Scratch::partial, tree_levels(last - first) * size);
-  if (!dy_planes || !x_planes || !stack) return false;
+  if (!dy_planes || !x_planes || !stack) return nullptr;
   __builtin_memset(dy_planes, 0, size_t(dy_size) * sizeof(float));
   __builtin_memset(x_planes, 0, size_t(x_size) * sizeof(float));
   float* const ones = dy_planes + dy_size;
@@ -236,8 +236,7 @@ bool sum_blocks(const Planes& g, const Conv2dWeight& p, int64_t first, int64_t l
     for (int64_t i = 0; i < g.dy_size; i += kLanes) store_lanes(ones + i, broadcast_lanes(1.0f));
   sum_tree(first, last, size, stack,
            [&](int64_t number, float* sums) { sum_block(g, p, number, dy_planes, x_planes, ones, sums); });
-  __builtin_memcpy(result, stack, size_t(size) * sizeof(float));
-  return true;
+  return stack;
 }
 
 }  // namespace
@@ -262,8 +261,7 @@ Status weight_gradient_planes(const Conv2dWeight& p) {
     return Status::ok;
   }
   const float* const sums = parallel_sum_tree<float>(
-      g.blocks, size, conv_cost<float>(s),
-      [&](int64_t first, int64_t last, float* result) { return sum_blocks(g, p, first, last, result); });
+      g.blocks, size, conv_cost<float>(s), [&](int64_t first, int64_t last) { return sum_blocks(g, p, first, last); });
   if (!sums) return Status::out_of_memory;
   for (int64_t tap = 0; tap < g.taps; tap++)
     for (int64_t o = 0; o < s.o; o++)

@@ -14,7 +14,8 @@ bool steps_by(int64_t step, int64_t bytes) {
 
 // multiply_piece(piece) for pieces of the product, on the team; it packs what it reads, since what another core has
 // packed comes at some GB/s (two threads: 64 x 512 x 128 with shared tiles of A 53 us, without 38; 64 x 256 x 128 with
-// shared panels of B 50, without 20). a_cost and b_cost are what a term of a row and of a column takes to pack, in ns.
+// shared panels of B 50, without 20). a_cost and b_cost are the ns that a term of a row and of a column takes beside
+// its multiply-adds.
 template <class T, class F>
 Status multiply_in_pieces(const Product<T>& x, double a_cost, double b_cost, const F& multiply_piece) {
   constexpr int64_t W = kTileColumns<T>;
@@ -73,6 +74,7 @@ Status multiply(const Product<T>& x) {
     // with A transposed 22 % at 784 x 30 x 128.
     const bool few_columns = x.n <= 128 && x.k <= 4096;
     if ((small && small_b) || few_columns)
+      // An A where it lies is read by every piece of its rows, which so prefers to be cut into rows.
       return multiply_in_pieces(x, 0.02, pack_b ? pack_cost(1) : 0,
                                 [=](const Product<T>& piece) { return multiply_direct(piece, pack_b); });
   }

@@ -5,7 +5,7 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
-// Row tiles of A in a packed block beside kept panels of B: 460 KB in float32, a quarter of a 2 MB L2.
+// Row tiles of A in a packed block beside kept panels of B: with AVX-512 460 KB in float32, a quarter of a 2 MB L2.
 constexpr int64_t kBlockTiles = 16;
 // Columns of B kept: 4 MB for a K block of 512. With half as many A is packed twice at 2048^3, 4 % slower.
 template <class T>
@@ -82,7 +82,7 @@ void multiply_panels(const Product<T>& x, Terms terms, const RowTiles& rows, int
 
 }  // namespace
 
-// More rows than an L2 holds of A are packed block by block, and the panels of B kept for those after the first.
+// More rows than two blocks of A are packed block by block, and the panels of B kept for those after the first.
 template <class T>
 Status multiply_packed(const Product<T>& x) {
   constexpr int64_t W = kTileColumns<T>;

@@ -116,8 +116,8 @@ PYNN_INLINE Lanes<T> loss_terms(const Operands<T>& o, int64_t i, int n) {
   return y;
 }
 
-// body(i, n): n elements from i on, a whole vector of them but at the end; from there backwards, since what the forward
-// pass has read last is still in the cache.
+// body(i, n): n elements from i on, a whole vector of them but at the end of a range; each range from there backwards,
+// since what the forward pass has read last is still in the cache (a loss of 1 MB: 1.4 times as fast on one thread).
 template <class T, class Body>
 PYNN_INLINE void parallel_vectors(int64_t n, double ns_per_item, const Body& body) {
   constexpr int64_t L = lanes<T>;

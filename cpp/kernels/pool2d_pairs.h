@@ -42,24 +42,25 @@ struct Pairs {
 };
 
 // n elements of an output row from `at` on, which belong to the first `first` and `second` elements of two vectors of
-// the input that begin at 2 * at. All three are lanes but at the end.
+// the input that begin at 2 * at. All three are lanes but at the end, and 0 behind it.
 struct PairSpan {
   int64_t at;
   int n, first, second;
 };
+template <class T>
+PYNN_INLINE PairSpan pair_span(const PoolShape& s, int64_t at) {
+  constexpr int64_t L = lanes<T>;
+  const int64_t left = max_of(0, s.columns.out * s.c - at);
+  return left >= L ? PairSpan{at, int(L), int(L), int(L)}
+                   : PairSpan{at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0))};
+}
 
-// body(span, next) for the vectors of an output row; no element belongs to the one after the last.
+// body(span, next) for the vectors of an output row.
 template <class T, class Body>
 PYNN_INLINE void for_pairs(const PoolShape& s, const Pairs<T>& pairs, const Body& body) {
-  constexpr int64_t L = lanes<T>;
-  const int64_t size = s.columns.out * s.c, step = pairs.pixels * s.c;
-  const auto span_at = [=](int64_t at) PYNN_LAMBDA {
-    const int64_t left = max_of(0, size - at);
-    return left >= L ? PairSpan{at, int(L), int(L), int(L)}
-                     : PairSpan{at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0))};
-  };
-  for (PairSpan span = span_at(0); span.n > 0;) {
-    const PairSpan next = span_at(span.at + step);
+  const int64_t step = pairs.pixels * s.c;
+  for (PairSpan span = pair_span<T>(s, 0); span.n > 0;) {
+    const PairSpan next = pair_span<T>(s, span.at + step);
     body(span, next);
     span = next;
   }

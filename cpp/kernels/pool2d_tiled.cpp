@@ -80,10 +80,8 @@ PYNN_INLINE void send_row_of_squares(const PoolShape& s, const Pairs<T>& pairs, 
       ahead[i][1] = fetch(left + lanes<T>, span.second);
     }
   };
-  bool begun = false;
+  fetch_all(pair_span<T>(s, 0));
   for_pairs(s, pairs, [&](const PairSpan& span, const PairSpan& next) PYNN_LAMBDA {
-    if (!begun) fetch_all(span);
-    begun = true;
     const Fetched fetched[2][2] = {{ahead[0][0], ahead[0][1]}, {ahead[1][0], ahead[1][1]}};
     fetch_all(next);
     const auto sent = read(y + span.at, span.n);

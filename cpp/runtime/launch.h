@@ -25,7 +25,7 @@ struct Trampoline {
   static Status run(void* kernel, const void* params) {
     FloatMode mode(P::arithmetic);
     const Status status = reinterpret_cast<Kernel<P>>(kernel)(*static_cast<const P*>(params));
-    end_call();
+    call_ended();
     return status;
   }
 };

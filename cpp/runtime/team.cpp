@@ -285,10 +285,9 @@ void run_tasks(int64_t tasks, double cost_ns, TaskBody body, void* context) {
   } else {
     for (int64_t t = 0; t < tasks; t++) body(context, t);
   }
-  if (!inside_task) end_call();
 }
 
-void end_call() {
+void call_ended() {
   if (!in_call) return;
   in_call = false;
   stretch_end = now_ns();

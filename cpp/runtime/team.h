@@ -18,9 +18,9 @@ void run_tasks(int64_t tasks, double cost_ns, TaskBody body, void* context);
 // this many pieces where pieces cost something (a packed block, a partial result): never where bits depend on it.
 int plan_threads(double cost_ns);
 
-// A call that asked for threads is over. Ends of calls tell whether the next one follows closely: short calls wake the
-// team together.
-void end_call();
+// To be told at the end of a call that may have asked for threads: whether the next one follows closely decides on
+// waking the team, which short calls do together.
+void call_ended();
 
 int num_threads();              // threads a call of this thread may use
 void set_num_threads(int n);    // n >= 1; the process-wide size, obeyed even above the number of cores

@@ -23,6 +23,7 @@ template <class Body>
 void run(int64_t tasks, double cost_ns, Body&& body) {
   run_tasks(
       tasks, cost_ns, [](void* context, int64_t task) { (*static_cast<Body*>(context))(task); }, &body);
+  call_ended();
 }
 
 // The tasks write plain memory: the sanitizer sees whether the caller really waits for all of them.

@@ -299,6 +299,19 @@ def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
 
 
 @pytest.mark.parametrize(
+    "shape, o, kernel, before, size",
+    [
+        ((40, 1, 28, 28), 20, (5, 5), (2, 2), (28, 28)),  # between zeros
+        ((40, 1, 28, 28), 7, (5, 5), (2, 2), (28, 28)),  # two pixels share a vector
+        ((300, 6, 14, 14), 16, (5, 5), (0, 0), (10, 10)),  # several images in a block
+        ((130, 20, 9, 9), 40, (1, 1), (0, 0), (9, 9)),  # packed panels
+    ],
+)
+def test_weight_of_few_parts_is_split_over_pixels(shape, o, kernel, before, size):
+    check_weight(shape, o, kernel, before, (1, 1), size)
+
+
+@pytest.mark.parametrize(
     "shape, o, kernel, before, dilation, size, groups",
     [
         ((24, 96, 7, 7), 40, (3, 3), (1, 1), (1, 1), (7, 7), 1),  # blocks of ten images, of four the last

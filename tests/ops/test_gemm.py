@@ -115,8 +115,8 @@ def chain(a, b, start=None):
 
 
 # One size for every path: vector (by rows, with sums in registers, by columns), a column, direct with B as it is,
-# packed, and with last columns as rows, both packed with A shared and with B shared; with more than one K block where
-# the path has them.
+# packed, and with last columns as rows, both packed with the panels of B in turn and with all of them kept; with more
+# than one K block where the path has them. Several threads may cut a product into pieces that take another path.
 PATHS = [(1, 70, 90), (1, 30, 70), (2, 9, 70), (3, 35, 40), (50, 1, 45), (64, 48, 40), (30, 37, 600), (300, 35, 90)]
 PATHS += [(200, 130, 1100), (460, 140, 530)]
 
@@ -127,7 +127,7 @@ def test_every_path_is_the_chain_of_fma(m, n, k, name):
     rng = np.random.default_rng(m)
     a, b, start = normal(rng, m, k), normal(rng, k, n), normal(rng, m, n)
     expected, continued = chain(a, b), chain(a, b, start)
-    with isa(name):
+    with isa(name), pynn.threads(1):
         for layout_a, layout_b in TRANSPOSES:
             assert same_bits(gemm(layout_a(a), layout_b(b)), expected)
             out = start.copy()
