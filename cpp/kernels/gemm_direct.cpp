@@ -17,9 +17,9 @@ int64_t direct_k_block(const Product<T>& x) {
   return balanced(x.k, max_of(kPages, min_of(int64_t(512), kPages * kPage / step)));
 }
 
-// `packed` holds all of B in panels, or is null.
+// `packed` has room for B in panels, or is null. Where it is not `filled`, the first row of tiles fills it.
 template <class T>
-void multiply_whole_rows(const Product<T>& x, const T* packed) {
+void multiply_whole_rows(const Product<T>& x, T* packed, bool filled) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const auto& kernels = x.transpose_a ? tiles(T{}).by_columns : tiles(T{}).by_rows;
   const int64_t rows_per_tile = balanced(x.m, kTileRows), terms = direct_k_block(x);
@@ -29,10 +29,15 @@ void multiply_whole_rows(const Product<T>& x, const T* packed) {
       const int64_t rows = min_of(rows_per_tile, x.m - i);
       for (int64_t j = 0; j < x.n; j += W) {
         const int64_t columns = min_of(W, x.n - j), vectors = ceil_div(columns, L);
-        const T* b = packed ? packed + j * x.k + p * vectors * L : x.b_at(p, j);
-        T* c = x.c + i * x.ldc + j;
-        kernels[rows][vectors]({k}, x.a_at(i, p), x.lda, b, packed ? vectors * L : x.ldb, c, x.ldc, int(columns),
-                               p > 0 || x.accumulate, x.bias_at(j, p + k));
+        T *panel = packed ? packed + j * x.k + p * vectors * L : nullptr, *c = x.c + i * x.ldc + j;
+        const T *a = x.a_at(i, p), *bias = x.bias_at(j, p + k);
+        const bool from_c = p > 0 || x.accumulate;
+        if (packed && !filled && i == 0)
+          tiles(T{}).copying[rows][vectors]({k}, a, x.lda, x.b_at(p, j), x.ldb, c, x.ldc, int(columns), from_c, bias,
+                                            panel);
+        else
+          kernels[rows][vectors]({k}, a, x.lda, packed ? panel : x.b_at(p, j), packed ? vectors * L : x.ldb, c, x.ldc,
+                                 int(columns), from_c, bias);
         if (p + k == x.k) activate_tile(rows, columns, c, x.ldc, x.activation);
       }
     }
@@ -73,6 +78,14 @@ void multiply_last_columns(const Product<T>& x, int64_t first) {
   }
 }
 
+// Vectors of B that cross cache lines take longer than the multiply-adds of a tile, so the first row of tiles copies B
+// to where they do not.
+template <class T>
+bool copying_pays(const Product<T>& x) {
+  const bool aligned = x.ldb % lanes<T> == 0 && reinterpret_cast<size_t>(x.b) % kVectorBytes == 0;
+  return !x.transpose_a && !x.transpose_b && !aligned && x.m > 2 * kTileRows;
+}
+
 }  // namespace
 
 template <class T>
@@ -80,12 +93,13 @@ Status multiply_direct(const Product<T>& given, bool pack_b) {
   Product<T> x = given;
   x.n -= columns_as_rows(x);
   T* packed = nullptr;
-  if (pack_b) {
+  const bool copies = !pack_b && copying_pays(x);
+  if (pack_b || copies) {
     packed = scratch_of<T>(Scratch::pack_b, ceil_div(x.n, kTileColumns<T>) * kTileColumns<T> * x.k);
     if (!packed) return Status::out_of_memory;
-    pack_panels(packed, x.b, x.ldb, x.transpose_b, x.n, x.k);
   }
-  multiply_whole_rows(x, packed);
+  if (pack_b) pack_panels(packed, x.b, x.ldb, x.transpose_b, x.n, x.k);
+  multiply_whole_rows(x, packed, pack_b);
   if (given.n > x.n) multiply_last_columns(given, x.n);
   return Status::ok;
 }

@@ -28,9 +28,12 @@ PYNN_INLINE void fetch_row(RowFetch<T>& fetch) {
   fetch.from += fetch.step;
 }
 
-template <class T, int Rows, int Vectors, bool ByRows, class... Fetch>
+template <class T, int Rows, int Vectors, bool ByRows, class... More>
 void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
-          bool from_c, const T* bias, Fetch... given_fetch) {
+          bool from_c, const T* bias, More... more) {
+  constexpr bool kCopies = ByRows && sizeof...(More) > 0, kFetches = !ByRows && sizeof...(More) > 0;
+  T* copy = nullptr;
+  if constexpr (kCopies) copy = (more, ...);
   constexpr int L = lanes<T>;
   constexpr int kLast = Vectors - 1;
   const int in_last = columns - kLast * L;
@@ -51,6 +54,11 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
     for (int j = 0; j < kLast; j++) row[j] = load(b + j * L);
     row[kLast] = whole.value ? load(b + kLast * L) : load(b + kLast * L, in_last);
     b += b_step;
+    if constexpr (kCopies) {
+      PYNN_UNROLL
+      for (int j = 0; j < Vectors; j++) store(copy + j * L, row[j]);
+      copy += Vectors * L;
+    }
     PYNN_UNROLL
     for (int i = 0; i < Rows; i++) {
       const Vec<T> x = broadcast(factor(i));
@@ -60,8 +68,8 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
   };
 
   const auto all_steps = [&](auto whole) PYNN_LAMBDA {
-    if constexpr (sizeof...(Fetch) > 0) {
-      RowFetch<T> fetch = (given_fetch, ...);
+    if constexpr (kFetches) {
+      RowFetch<T> fetch = (more, ...);
       int64_t rows = fetch.rows;
       for (int64_t k = terms.length; k > 0; k -= fetch.terms_per_row) {
         if (rows-- > 0) fetch_row(fetch);
@@ -103,7 +111,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
     }
   };
   // A masked load takes a slot of an FMA port, 1 in 29 of a full tile.
-  if (!kReadsRaggedRows || sizeof...(Fetch) > 0 || in_last == L)
+  if (!kReadsRaggedRows || kFetches || in_last == L)
     all_steps(Count<1>{});
   else
     all_steps(Count<0>{});
@@ -177,6 +185,7 @@ template <class T, int Rows, int Vectors>
 constexpr void fill(Tiles<T>& table) {
   table.by_rows[Rows][Vectors] = tile<T, Rows, Vectors, true>;
   table.by_columns[Rows][Vectors] = tile<T, Rows, Vectors, false>;
+  table.copying[Rows][Vectors] = tile<T, Rows, Vectors, true, T*>;
   if constexpr (Vectors == kTileVectors) table.fetching[Rows] = tile<T, Rows, Vectors, false, const RowFetch<T>&>;
   if constexpr (Vectors == 1 && sizeof(T) == 4) table.twins[Rows] = twin_tile<T, Rows>;
   if constexpr (Vectors > 1)
