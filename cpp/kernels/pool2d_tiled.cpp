@@ -46,53 +46,26 @@ PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int
       });
 }
 
-// The same of pairs of columns.
+// The same of pairs of columns. dx may lie on what is fetched: a vector of dx runs on into the pixels to the right, so
+// what these need is fetched before.
 template <class T, class Read, class Fetch, class Put>
 PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, int64_t height, int64_t y, Place<T> dx,
                                    const Read& read, const Fetch& fetch, const Put& put) {
   using Int = typename IntOf<T>::type;
-  const int64_t next = s.columns.in * s.c;
-  for_pairs(s, pairs, [&](const PairSpan& span, const PairSpan&) PYNN_LAMBDA {
-    const auto sent = read(y + span.at, span.n);
-    const auto left_part = sent.spread(pairs.window[0]), right_part = sent.spread(pairs.window[1]);
-    for (int64_t i = 0; i < height; i++) {
-      const Place<T> left = dx + (2 * span.at + i * next), right = left + lanes<T>;
-      put(left, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), fetch(left, span.first), span.first);
-      put(right, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), fetch(right, span.second), span.second);
-    }
-  });
-}
-
-// The same of windows two rows high, where dx may lie on what is fetched: a vector of dx runs on into the pixels to the
-// right, so what these need is fetched before.
-template <class T, class Read, class Fetch, class Put>
-PYNN_INLINE void send_row_of_squares(const PoolShape& s, const Pairs<T>& pairs, int64_t y, Place<T> dx,
-                                     const Read& read, const Fetch& fetch, const Put& put) {
-  using Int = typename IntOf<T>::type;
-  using Fetched = decltype(fetch(dx, 0));
-  const int64_t next_row = s.columns.in * s.c;
-  Fetched ahead[2][2];
-  const auto fetch_all = [&](const PairSpan& span) PYNN_LAMBDA {
-    PYNN_UNROLL
-    for (int i = 0; i < 2; i++) {
-      const Place<T> left = dx + (2 * span.at + i * next_row);
-      ahead[i][0] = fetch(left, span.first);
-      ahead[i][1] = fetch(left + lanes<T>, span.second);
-    }
-  };
-  fetch_all(pair_span<T>(s, 0));
-  for_pairs(s, pairs, [&](const PairSpan& span, const PairSpan& next) PYNN_LAMBDA {
-    const Fetched fetched[2][2] = {{ahead[0][0], ahead[0][1]}, {ahead[1][0], ahead[1][1]}};
-    fetch_all(next);
-    const auto sent = read(y + span.at, span.n);
-    const auto left_part = sent.spread(pairs.window[0]), right_part = sent.spread(pairs.window[1]);
-    PYNN_UNROLL
-    for (int i = 0; i < 2; i++) {
-      const Place<T> left = dx + (2 * span.at + i * next_row);
-      put(left, left_part.share(pairs.column[0] + broadcast(Int(2 * i))), fetched[i][0], span.first);
-      put(left + lanes<T>, right_part.share(pairs.column[1] + broadcast(Int(2 * i))), fetched[i][1], span.second);
-    }
-  });
+  for (int64_t i = 0; i < height; i++, dx = dx + s.columns.in * s.c) {
+    const VecInt<T> left_number = pairs.column[0] + broadcast(Int(2 * i));
+    const VecInt<T> right_number = pairs.column[1] + broadcast(Int(2 * i));
+    const PairSpan begin = pair_span<T>(s, 0);
+    auto left_ahead = fetch(dx, begin.first), right_ahead = fetch(dx + lanes<T>, begin.second);
+    for_pairs(s, pairs, [&](const PairSpan& span, const PairSpan& next) PYNN_LAMBDA {
+      const auto left = left_ahead, right = right_ahead;
+      left_ahead = fetch(dx + 2 * next.at, next.first);
+      right_ahead = fetch(dx + (2 * next.at + lanes<T>), next.second);
+      const auto sent = read(y + span.at, span.n);
+      put(dx + 2 * span.at, sent.spread(pairs.window[0]).share(left_number), left, span.first);
+      put(dx + (2 * span.at + lanes<T>), sent.spread(pairs.window[1]).share(right_number), right, span.second);
+    });
+  }
 }
 
 template <class T, class Fetch, class Put>
@@ -133,11 +106,8 @@ PYNN_INLINE void send(const PoolShape& shape, T* all_dx, const T* all_output, co
     if constexpr (kPermutes<T>) {
       if (paired) {
         const Pairs<T> pairs(s.c);
-        if (rows.kernel == 2)
-          for_rows([&](int64_t y, Place<T> to) PYNN_LAMBDA { send_row_of_squares(s, pairs, y, to, read, fetch, put); });
-        else
-          for_rows([&](int64_t y, Place<T> to)
-                       PYNN_LAMBDA { send_row_of_pairs(s, pairs, rows.kernel, y, to, read, fetch, put); });
+        for_rows([&](int64_t y, Place<T> to)
+                     PYNN_LAMBDA { send_row_of_pairs(s, pairs, rows.kernel, y, to, read, fetch, put); });
         return;
       }
     }
@@ -151,7 +121,7 @@ PYNN_INLINE void send(const PoolShape& shape, T* all_dx, const T* all_output, co
 
 template <class T>
 bool in_place(const PoolShape& s) {
-  return is_tiled(s) && (has_pairs<T>(s) ? s.rows.kernel == 2 : s.c % lanes<T> == 0);
+  return is_tiled(s) && (has_pairs<T>(s) || s.c % lanes<T> == 0);
 }
 
 template <class T, class I>
