@@ -447,12 +447,17 @@ void mark_written(Array& a) {
   a.block->version.fetch_add(1, std::memory_order_relaxed);
 }
 
+PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
+  PyObject* type = PyType_FromSpec(&spec);
+  if (!type) throw py::error_already_set();
+  m.attr(name) = py::handle(type);
+  return reinterpret_cast<PyTypeObject*>(type);
+}
+
 void bind_array(py::module_& m) {
   const py::object dtype = py::module_::import("numpy").attr("dtype");
   for (int i = 0; i < kDTypeCount; i++) numpy_dtypes[i] = dtype(kNames[i]).release().ptr();
-  array_type = reinterpret_cast<PyTypeObject*>(PyType_FromSpec(&spec));
-  if (!array_type) throw py::error_already_set();
-  m.attr("Array") = py::handle(reinterpret_cast<PyObject*>(array_type));
+  array_type = make_type(m, spec, "Array");
 }
 
 }  // namespace pynn

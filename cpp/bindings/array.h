@@ -121,6 +121,8 @@ uint64_t as_bytes(T value) {
 
 [[noreturn]] void fail_status(Status status, const char* op);
 
+PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name);  // m.name
+
 // For functions that CPython calls without pybind11, which would cost more than they do: C++ exceptions become
 // Python's.
 template <class F>

@@ -58,14 +58,16 @@ int set_requires_grad(PyObject* o, PyObject* mode, void*) {
   return 0;
 }
 
+PyObject* memory_of(PyObject* tensor) {
+  PyObject* array = tensor_of(tensor)->array;
+  if (!array) fail_type("a tensor without memory");
+  return array;
+}
+
 // What ops ask of every tensor: properties written in Python took twice as long.
 template <class F>
 PyObject* of_array(PyObject* o, const F& f) {
-  return guarded([&] {
-    const auto* array = reinterpret_cast<const Array*>(tensor_of(o)->array);
-    if (!array) fail_type("a tensor without memory");
-    return f(*array);
-  });
+  return guarded([&] { return f(*reinterpret_cast<const Array*>(memory_of(o))); });
 }
 PyObject* get_shape(PyObject* o, void*) { return of_array(o, shape_tuple); }
 PyObject* get_dtype(PyObject* o, void*) {
@@ -122,18 +124,7 @@ PyMethodDef tensor_methods[] = {
 
 }  // namespace
 
-ArrayRef array_of(PyObject* tensor) {
-  PyObject* array = tensor_of(tensor)->array;
-  if (!array) fail_type("a tensor without memory");
-  return argument(array);
-}
-
-PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name) {
-  PyObject* type = PyType_FromSpec(&spec);
-  if (!type) throw py::error_already_set();
-  m.attr(name) = py::handle(type);
-  return reinterpret_cast<PyTypeObject*>(type);
-}
+ArrayRef array_of(PyObject* tensor) { return argument(memory_of(tensor)); }
 
 ArrayRef own_array(py::handle object) {
   if (is_tensor(object.ptr())) return array_of(object.ptr());

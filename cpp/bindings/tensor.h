@@ -1,4 +1,4 @@
-// The Tensor as the tape sees it, and what both need to make a CPython type. Inline is what every op calls.
+// The Tensor as the tape sees it. Inline is what every op calls.
 #pragma once
 #include <string>
 
@@ -41,7 +41,5 @@ template <class F>
 PyCFunction as_method(F* function) {
   return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
-
-PyTypeObject* make_type(py::module_& m, PyType_Spec& spec, const char* name);
 
 }  // namespace pynn
