@@ -71,8 +71,4 @@ T* scratch_of(Scratch purpose, int64_t elements) {
 // The size of each of the fewest equal pieces of at most `largest`: 128 rows in tiles of 14 make 10 tiles of 13.
 PYNN_INLINE int64_t balanced(int64_t n, int64_t largest) { return ceil_div(n, ceil_div(n, largest)); }
 
-// The K blocks, 512 terms at most: a panel of B (64 KB in float32) then streams from L2 and a row tile of A stays in
-// L1.
-PYNN_INLINE int64_t k_block(int64_t k) { return k ? balanced(k, 512) : 1; }
-
 }  // namespace pynn::PYNN_ISA
