@@ -1,5 +1,5 @@
 // The direct convolution: tiles over the pixels of an output row, all taps of the kernel in registers.
-#include "kernels/conv2d_paths.h"
+#include "kernels/conv2d_row_tile.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -21,18 +21,18 @@ struct Plan {
   bool copies;      // the input has no room for the border
   int64_t rows;     // output rows of a band
   int64_t tile;     // pixels of a tile
+  bool by_rows;     // of pixels that share the loads of the input
   bool whole_rows;  // a row of taps is one run
   bool rows_outer;
-  bool twins;  // two output rows at once
   explicit Plan(const Correlation<T>& s) {
     span = max_of(1, (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1);
     copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
     const int64_t row_bytes = max_of(1, span * s.channels * int64_t(sizeof(T))), reach = (s.kh - 1) * s.dilation_h;
     rows = max_of(1, min_of(s.oh, (kBandBytes / row_bytes - reach - 1) / s.stride_h + 1));
-    tile = balanced(s.ow, kTileRows);
+    by_rows = row_tiles_pay(s);
+    tile = balanced(s.ow, by_rows ? most_row_pixels(int(s.kw), int(s.stride_w)) : kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
-    twins = sizeof(T) == 4 && s.o <= lanes<T> && s.groups == 1 && whole_rows && s.terms() > 0;
   }
   int64_t band_elements(const Correlation<T>& s) const {
     return ((rows - 1) * s.stride_h + (s.kh - 1) * s.dilation_h + 1) * span * s.channels;
@@ -74,6 +74,20 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
   const int64_t step = s.stride_w * s.channels;
   y += g * s.o + o;
 
+  if constexpr (sizeof(T) == 4) {
+    if (plan.by_rows) {
+      const RowTerms terms = {last - first, s.c, s.channels, s.dilation_h * in.pitch, s.c * width, width};
+      for (int64_t j = 0; j < s.ow; j += plan.tile) {
+        const int64_t pixels = min_of(plan.tile, s.ow - j);
+        const float* a = in.at(taps.start + first * s.dilation_h) + j * step;
+        prefetch_tile(y + j * s.column_step, pixels, s.column_step);
+        for (int64_t v = 0; v < width; v += L)
+          row_tile_of(s.kw, s.stride_w, pixels)(terms, a, panel + v, y + j * s.column_step + v, s.column_step,
+                                                int(min_of(L, columns - v)), bias ? bias + v : nullptr);
+      }
+      return;
+    }
+  }
   const auto run_tile = [&](int64_t j, int64_t rows) PYNN_LAMBDA {
     const auto tile = tiles(T{}).by_rows[rows][ceil_div(columns, L)];
     const T* a = in.at(taps.start + first * s.dilation_h) + j * step + g * s.c;
@@ -93,25 +107,6 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
   for (int64_t j = 0; j < s.ow; j += plan.tile) run_tile(j, min_of(plan.tile, s.ow - j));
 }
 
-// Output rows i and i + 1 together, of at most one vector of channels; false where they see other taps.
-template <class T>
-PYNN_INLINE bool correlate_two_rows(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t i, T* y) {
-  const TapRows<T> taps(s, i), below(s, i + 1);
-  if (taps.first != below.first || taps.last != below.last) return false;
-  const int64_t step = s.stride_w * s.channels, length = s.kw * s.c;
-  const Runs runs = {length, taps.last - taps.first, s.dilation_h * in.pitch - length, 0};
-  const T* a = in.at(taps.start + taps.first * s.dilation_h);
-  for (int64_t j = 0; j < s.ow; j += plan.tile) {
-    const int64_t rows = min_of(plan.tile, s.ow - j);
-    T* c = y + j * s.column_step;
-    prefetch_tile(c, rows, s.column_step);
-    prefetch_tile(c + s.row_step, rows, s.column_step);
-    tiles(T{}).twins[rows](runs, a + j * step, step, s.stride_h * in.pitch, s.packed + taps.first * length * lanes<T>,
-                           lanes<T>, c, s.column_step, s.row_step, int(s.o), s.bias);
-  }
-  return true;
-}
-
 template <class T>
 void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>& in, int64_t begin, int64_t end, T* y) {
   constexpr int64_t W = kTileColumns<T>;
@@ -122,11 +117,6 @@ void correlate_band(const Correlation<T>& s, const Plan<T>& plan, const Rows<T>&
   if (plan.rows_outer) {
     for (int64_t i = begin; i < end; i++) {
       T* row = y + i * s.row_step;
-      if (plan.twins && i + 1 < end && correlate_two_rows(s, plan, in, i, row)) {
-        finish_row(s, row);
-        finish_row(s, y + ++i * s.row_step);
-        continue;
-      }
       each_panel([&](int64_t g, int64_t o) { correlate_row(s, plan, in, i, g, o, row); });
       finish_row(s, row);
     }

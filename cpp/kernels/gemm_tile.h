@@ -58,18 +58,11 @@ template <class T>
 using CopyingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
                              int64_t ldc, int columns, bool from_c, const T* bias, T* copy);
 
-// Two tiles of one vector by rows that share B, whole vectors, from zero: the other one's A and C lie `a_other` and
-// `c_other` further. Alone they have too few sums to hide the loads.
-template <class T>
-using TwinTile = void (*)(const Runs& terms, const T* a, int64_t a_step, int64_t a_other, const T* b, int64_t b_step,
-                          T* c, int64_t ldc, int64_t c_other, int columns, const T* bias);
-
 template <class T>
 struct Tiles {
   Tile<T> by_rows[kTileRows + 1][kTileVectors + 1], by_columns[kTileRows + 1][kTileVectors + 1];
   FetchingTile<T> fetching[kTileRows + 1];
   CopyingTile<T> copying[kTileRows + 1][kTileVectors + 1];
-  TwinTile<T> twins[kTileRows + 1];  // of float32
 };
 extern const Tiles<float> tiles_float;
 extern const Tiles<double> tiles_double;

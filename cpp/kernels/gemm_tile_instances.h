@@ -133,53 +133,6 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
   }
 }
 
-template <class T, int Rows>
-void twin_tile(const Runs& terms, const T* a, int64_t a_step, int64_t a_other, const T* b, int64_t b_step, T* c,
-               int64_t ldc, int64_t c_other, int columns, const T* bias) {
-  constexpr int kPointers = (Rows + 2) / 3;
-  Vec<T> sums[2][Rows] = {};
-  const T* rows[2][kPointers];
-  PYNN_UNROLL
-  for (int g = 0; g < kPointers; g++) {
-    rows[0][g] = a + 3 * g * a_step;
-    rows[1][g] = rows[0][g] + a_other;
-  }
-  const auto steps = [&](auto count) PYNN_LAMBDA {
-    PYNN_UNROLL
-    for (int u = 0; u < count.value; u++, b += b_step) {
-      const Vec<T> row = load(b);
-      PYNN_UNROLL
-      for (int t = 0; t < 2; t++) {
-        PYNN_UNROLL
-        for (int i = 0; i < Rows; i++)
-          sums[t][i] = fma(broadcast(rows[t][i / 3][(i % 3) * a_step + u]), row, sums[t][i]);
-      }
-    }
-    PYNN_UNROLL
-    for (int t = 0; t < 2; t++) {
-      PYNN_UNROLL
-      for (int g = 0; g < kPointers; g++) rows[t][g] += count.value;
-    }
-  };
-  for (int64_t run = terms.count; run > 0; run--) {
-    int64_t k = terms.length;
-    for (; k >= 2; k -= 2) steps(Count<2>{});
-    if (k) steps(Count<1>{});
-    PYNN_UNROLL
-    for (int t = 0; t < 2; t++) {
-      PYNN_UNROLL
-      for (int g = 0; g < kPointers; g++) rows[t][g] += terms.a_next;
-    }
-    b += terms.b_next;
-  }
-  const Vec<T> summand = bias ? load(bias, columns) : Vec<T>{};
-  PYNN_UNROLL
-  for (int t = 0; t < 2; t++) {
-    PYNN_UNROLL
-    for (int i = 0; i < Rows; i++) store(c + t * c_other + i * ldc, bias ? sums[t][i] + summand : sums[t][i], columns);
-  }
-}
-
 // Table entries for Rows and fewer, Vectors and fewer.
 template <class T, int Rows, int Vectors>
 constexpr void fill(Tiles<T>& table) {
@@ -187,7 +140,6 @@ constexpr void fill(Tiles<T>& table) {
   table.by_columns[Rows][Vectors] = tile<T, Rows, Vectors, false>;
   table.copying[Rows][Vectors] = tile<T, Rows, Vectors, true, T*>;
   if constexpr (Vectors == kTileVectors) table.fetching[Rows] = tile<T, Rows, Vectors, false, const RowFetch<T>&>;
-  if constexpr (Vectors == 1 && sizeof(T) == 4) table.twins[Rows] = twin_tile<T, Rows>;
   if constexpr (Vectors > 1)
     fill<T, Rows, Vectors - 1>(table);
   else if constexpr (Rows > 1)

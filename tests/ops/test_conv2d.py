@@ -31,6 +31,8 @@ SHAPES = {
     "few outputs": ((3, 5, 1, (5, 5)), {"padding": ((3, 3), (3, 3))}),
     "few channels": ((4, 6, 1, (5, 5)), {"padding": ((2, 2), (2, 2)), "activation": "tanh"}),
     "few channels, strided": ((2, 3, 1, (3, 4)), {"stride": (2, 3), "padding": ((1, 2), (3, 1)), "dilation": (2, 1)}),
+    "one vector of outputs": ((5, 16, 1, (5, 5)), {"padding": ((2, 2), (3, 1)), "activation": "relu"}),
+    "one vector of outputs, strided": ((4, 11, 1, (2, 3)), {"stride": (1, 2), "padding": ((1, 0), (1, 2))}),
     "winograd 3": ((33, 40, 1, (3, 3)), {"padding": ((1, 1), (1, 1))}),
     "winograd 5": ((32, 35, 1, (5, 5)), {"padding": ((2, 2), (2, 1)), "activation": "relu"}),
 }
@@ -146,6 +148,22 @@ def few_channels(rng):
         padding.tolist(),
         dilation.tolist(),
     )
+
+
+@pytest.mark.parametrize("stride", [1, 2])
+@pytest.mark.parametrize("taps, o", [(3, 16), (3, 9), (5, 16), (5, 13)])
+def test_one_vector_of_outputs_at_any_width(taps, o, stride):
+    """The pixels that share a tile are as many as the row has: at the borders, and of each number."""
+    rng = np.random.default_rng(0)
+    w, b = rng.standard_normal((o, 3, 2, taps)), rng.standard_normal(o)
+    for width in range(1, 31):
+        x = rng.standard_normal((2, 3, 4, width))
+        args = b, (1, stride), ((1, 0), (2, taps - 1)), (2, 1)
+        expected, size = (reference.conv2d(f(x), f(w), f(args[0]), *args[1:]) for f in (np.array, abs))
+        f32 = x.astype(np.float32), w.astype(np.float32), b.astype(np.float32)
+        y = ops.conv2d(*f32, *args[1:]).numpy()
+        assert (abs(y - expected) <= 20 * np.finfo(np.float32).eps * size).all()
+        assert same_bits(ops.conv2d(f32[0][1:], *f32[1:], *args[1:]).numpy(), y[1:])
 
 
 @pytest.mark.parametrize("seed", range(120))
