@@ -1,6 +1,6 @@
 // The gradient of the weight: a tile holds rows (tap, input channel) x output channels and sums over pixels, read where
 // they lie. Blocks of pixels pass one after the other, each through all tiles of a task while it is in the cache.
-#include "kernels/conv2d_paths.h"
+#include "kernels/conv2d_weight_tile.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -27,10 +27,12 @@ struct Gradient {
   int64_t pixels = 1;
   int64_t length, height, width, strips, panels, taps, o, ow;
   int64_t span;
+  bool by_rows;  // of pixels that share the loads of the input
 
   explicit Gradient(const Conv2dWeight& p)
       : s(p.shape), blocks(s), x(static_cast<const T*>(p.x)), dy(static_cast<const T*>(p.dy)) {
-    whole_rows = s.groups == 1 && s.dilation_w == 1 && s.c < 16;
+    const bool row_taps = sizeof(T) == 4 && s.stride_w == 1 && (s.kw == 3 || s.kw == 5) && s.o <= 16;
+    whole_rows = s.groups == 1 && s.dilation_w == 1 && s.c < (row_taps ? 32 : 16);
     if (whole_rows && sizeof(T) == 4) {
       pixels = min_of(shared_pixels(s.o, s.kw, s.stride_w, s.ow, 16, 14), max_of(1, 16 / s.o));
       while (blocks.columns_count > 1 ? pixels > 1 : s.ow % pixels != 0) pixels--;
@@ -38,7 +40,8 @@ struct Gradient {
     o = pixels * s.o;
     ow = s.ow / pixels;
     length = whole_rows ? (s.kw + (pixels - 1) * s.stride_w) * s.c : s.c;
-    height = pixels > 1 ? length : balanced(length, 8 * kTileRows);
+    by_rows = whole_rows && row_taps && pixels == 1 && s.o <= L;
+    height = pixels > 1 || by_rows ? length : balanced(length, 8 * kTileRows);
     width = min_of(W, ceil_div(o, L) * L);
     strips = ceil_div(length, height);
     panels = ceil_div(o, W);
@@ -166,6 +169,18 @@ void sum_chunk(const Gradient<T>& g, const Chunk<T>& chunk, const Part& part, bo
     x += column * step + part.first;
     dy = chunk.packed ? chunk.packed + (row - chunk.row) * dy_pitch + (column - chunk.column) * dy_step
                       : g.dy + (chunk.image * s.oh + row) * dy_pitch + column * dy_step + part.group * g.o + part.panel;
+  }
+  if constexpr (sizeof(T) == 4) {
+    if (g.by_rows) {
+      const WeightTerms terms = {
+          runs.count, runs.length, s.c, runs.length * s.c + runs.a_next, dy_step, runs.length * dy_step + runs.b_next};
+      const WeightTile* const of = s.kw == 3 ? weight_tile_table<3>.of : weight_tile_table<5>.of;
+      const int64_t most = balanced(s.c, most_weight_channels(int(s.kw)));
+      for (int64_t q = 0; q < s.c; q += most)
+        of[min_of(most, s.c - q)](terms, x + q, dy, int(part.columns), sum + q * g.width, s.c * g.width, g.width,
+                                  goes_on);
+      return;
+    }
   }
   const int64_t tile = balanced(part.height, kTileRows);
   for (int64_t i = 0; i < part.height; i += tile) {

@@ -23,6 +23,12 @@ constexpr int kTileColumns = kTileVectors* lanes<T>;
 // full one. Elsewhere such a B is packed.
 constexpr bool kReadsRaggedRows = kVectorBytes == 64;
 
+// A number that the compiler knows.
+template <int N>
+struct Count {
+  static constexpr int value = N;
+};
+
 // The terms of a tile: `count` runs of `length` of them, A and B going on `a_next` and `b_next` elements beyond the end
 // of the run before. A product has one run, a convolution one for each row of its kernel.
 struct Runs {

@@ -7,11 +7,6 @@
 namespace pynn::PYNN_ISA {
 namespace {
 
-template <int N>
-struct Count {
-  static constexpr int value = N;
-};
-
 template <class T>
 PYNN_INLINE void fetch_row(RowFetch<T>& fetch) {
   if (fetch.to) {

@@ -329,6 +329,13 @@ def test_weight_of_few_parts_is_split_over_pixels(shape, o, kernel, before, size
     check_weight(shape, o, kernel, before, (1, 1), size)
 
 
+@pytest.mark.parametrize("taps, c, o", [(5, 6, 16), (5, 13, 4), (3, 17, 16), (3, 31, 13), (3, 1, 8)])
+def test_weight_of_one_vector_of_outputs_at_any_width(taps, c, o):
+    """Of each number of pixels, between zeros, that share the loads of the input."""
+    for width in range(1, 20):
+        check_weight((7, c, 3, width), o, (2, taps), (1, 1), (1, 1), (3, width))
+
+
 @pytest.mark.parametrize(
     "shape, o, kernel, before, dilation, size, groups",
     [
