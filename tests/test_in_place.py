@@ -83,6 +83,15 @@ def test_no_gradient_is_lost_in_place(name, write):
         write(b, w)
 
 
+def test_nothing_is_written_in_place():
+    """An empty array has strides of zero, and is no expanded view."""
+    for shape in [(3, 0), (0,), (2, 0, 5)]:
+        assert pynn.zeros(shape).fill_(1).shape == pynn.zeros(shape).add_(1).shape == shape
+        assert (
+            pynn.zeros(shape).copy_(pynn.zeros(shape)).shape == pynn.nn.init.normal_(pynn.zeros(shape)).shape == shape
+        )
+
+
 FULL = pynn.tensor([1, 2], dtype=pynn.uint8)
 
 

@@ -233,9 +233,7 @@ ArrayRef new_like(const Array& like) { return new_array(like.dtype, like.shape, 
 
 ArrayRef new_like_strided(const Array& like) {
   ArrayRef a = new_like(like);
-  if (like.contiguous) return a;
-  for (int i = 0; i < like.dims; i++)
-    if (like.strides[i] == 0 && like.shape[i] > 1) return a;  // an expanded view has no order of its own
+  if (like.contiguous || is_expanded(like)) return a;  // an expanded view has no order of its own
   int order[kMaxDims] = {};
   for (int i = 0; i < like.dims; i++) {
     int at = i;  // insertion by falling stride; equal strides keep their order
@@ -317,6 +315,12 @@ Extent extent(const Array& a) {
 bool may_overlap(const Array& a, const Array& b) {
   const Extent x = extent(a), y = extent(b);
   return a.size && b.size && x.begin < y.end && y.begin < x.end;
+}
+
+bool is_expanded(const Array& a) {
+  for (int i = 0; i < a.dims; i++)
+    if (a.strides[i] == 0 && a.shape[i] > 1) return a.size > 0;
+  return false;
 }
 
 bool same_layout(const Array& a, const Array& b) {

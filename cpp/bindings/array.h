@@ -81,6 +81,7 @@ void copy_into(const Array& from, Array& to);              // shapes equal or br
 ArrayRef wrap(py::handle object, const char* name);        // an Array, a buffer; TypeError that names the argument
 ArrayRef argument(py::handle object);                      // wrap, and the program that is recorded knows of it
 bool is_dense(const Array& a);                             // no gaps and no overlaps, whatever the order of the axes
+bool is_expanded(const Array& a);                          // one element in memory stands for all along an axis
 bool same_layout(const Array& a, const Array& b);          // equal shapes and strides
 bool may_overlap(const Array& a, const Array& b);          // whether their extents meet
 

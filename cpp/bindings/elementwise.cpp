@@ -114,14 +114,15 @@ bool has_shape(const Array& a, const Shape& shape) {
   return a.dims == shape.dims && std::equal(a.shape, a.shape + a.dims, shape.size);
 }
 
-// Dense operands of the full shape that agree give their order of axes to the output; otherwise it is in C order.
+// Dense operands of the full shape that agree give their order of axes to the output, expanded ones have none;
+// otherwise it is in C order.
 ArrayRef new_output(DType dtype, const Array* a, const Array* b, const char* op) {
   const Array& first = a ? *a : *b;
   if (first.contiguous && (!a || !b || same_layout(*a, *b))) return new_array(dtype, first.shape, first.dims);
   const Shape shape = broadcast_shape(first, b ? *b : *a, op);
   const Array* model = nullptr;
   for (const Array* x : {a, b}) {
-    if (!x || !has_shape(*x, shape)) continue;
+    if (!x || !has_shape(*x, shape) || is_expanded(*x)) continue;
     if (!is_dense(*x) || (model && !same_layout(*x, *model))) return new_array(dtype, shape.size, shape.dims);
     model = x;
   }
@@ -264,9 +265,7 @@ ArrayRef binary(const BinaryOp& op, const Operand& a, const Operand& b, const py
 // y = y op b. b has y's dtype and shape, or is a number; it may share y's memory.
 void in_place(const BinaryOp& op, const ArrayRef& y, Operand b, const py::object& alpha) {
   check_writable(*y, op.name, "input");
-  for (int i = 0; i < y->dims; i++)
-    if (y->size > 1 && y->shape[i] > 1 && y->strides[i] == 0)
-      fail(std::string(op.name) + ": in-place into an expanded array");
+  check_one_place_each(*y, op.name);
   if (op.plain == Arithmetic::div) check_float(*y, op.name, "input");
   if (y->dtype == DType::boolean && !b.array && !PyBool_Check(b.number.ptr()))
     fail_type(std::string(op.name) + ": expected True or False for a bool array in place, got " +

@@ -215,10 +215,9 @@ void copy_in_place(const ArrayRef& to, const ArrayRef& from) {
 }  // namespace
 
 void check_one_place_each(const Array& a, const char* op) {
-  for (int i = 0; i < a.dims; i++)
-    if (a.shape[i] > 1 && a.strides[i] == 0)
-      fail(std::string(op) + ": the array of shape " + shape_string(a) +
-           " is an expanded view; several of its elements are one place in memory");
+  if (is_expanded(a))
+    fail(std::string(op) + ": the array of shape " + shape_string(a) +
+         " is an expanded view; several of its elements are one place in memory");
 }
 
 ArrayRef copy(const ArrayRef& a, bool keep_order) {

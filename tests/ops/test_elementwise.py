@@ -159,9 +159,11 @@ def test_dense_operands_keep_their_layout():
     assert ops.add(nhwc, nhwc).stride() == nhwc.stride()
     assert ops.add(nhwc, bias).stride() == nhwc.stride()
     assert ops.lt(bias, nhwc).stride() == nhwc.stride()
+    assert ops.mul(pynn.ones(1, 1, 1, 4).expand(2, 3, 5, 4), nhwc).stride() == nhwc.stride()  # as a sum's gradient
     assert ops.exp(nhwc).stride() == nhwc.stride()
     assert ops.add(nhwc, nhwc.contiguous()).is_contiguous()
     np.testing.assert_array_equal(ops.add(nhwc, bias).numpy(), nhwc.numpy() + 1)
+    np.testing.assert_array_equal(ops.sub(nhwc, bias.expand(2, 3, 5, 4)).numpy(), nhwc.numpy() - 1)
 
 
 # Operands by name and what PyTorch 2 gives: dimensions decide before 0-d tensors, those before numbers, unless the
