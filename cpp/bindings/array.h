@@ -66,6 +66,7 @@ class ArrayRef {
 struct OptionalArray : ArrayRef {};
 
 // Making arrays. All raise MemoryError where the memory is out and ValueError where a size overflows.
+ArrayRef blank();  // whose block is null and all else to be set
 ArrayRef new_array(DType dtype, const int64_t* shape, int dims);
 ArrayRef new_array(DType dtype, std::initializer_list<int64_t> shape);
 ArrayRef new_like(const Array& like);                      // C order
