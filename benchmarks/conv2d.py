@@ -61,7 +61,12 @@ class Conv2d(Row):
             return lambda: _core.conv2d(x, w, bias, "none", self.out, *geometry)
         if self.kind == "data":
             return lambda: _core.conv2d_data(dy, w, None, "none", (h, width), *geometry)
-        return lambda: (_core.conv2d_weight(x, dy, (k, k), *geometry), _core.sum(dy, (0, 2, 3), False))
+
+        def gradients() -> tuple:  # as the layer's backward
+            dw, db = _core.conv2d_weight(x, dy, (k, k), *geometry, True)
+            return dw, _core.sum(dy, (0, 2, 3), False) if db is None else db
+
+        return gradients
 
     def torch(self, x, w, b, dy) -> Call:
         """In the layout that is faster for this pass."""

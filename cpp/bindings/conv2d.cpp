@@ -149,14 +149,7 @@ ArrayRef flip(const ArrayRef& weight) {
 void bind_conv2d(py::module_& m) {
   m.def("conv2d", convolve);
   m.def("conv2d_data", data_gradient);
-  m.def("conv2d_weight", [](const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
-                            const Pair& before, const Pair& dilation, int64_t groups) {
-    return weight_gradient(x, dy, kernel, stride, before, dilation, groups, false).first;
-  });
-  m.def("conv2d_weight_bias", [](const ArrayRef& x, const ArrayRef& dy, const Pair& kernel, const Pair& stride,
-                                 const Pair& before, const Pair& dilation, int64_t groups) {
-    return weight_gradient(x, dy, kernel, stride, before, dilation, groups, true);
-  });
+  m.def("conv2d_weight", weight_gradient);
   m.def("conv2d_flip", flip);
   m.def("set_strict", [](bool value) { strict = value; });
   m.def("is_strict", [] { return strict.load(); });

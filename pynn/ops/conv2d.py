@@ -193,10 +193,8 @@ def _conv(
     def backward(grad: Array) -> tuple:
         dx = None if kept is None else _core.conv2d_data(grad, kept, None, "none", size, *geometry)
         dw = db = None
-        if saved is not None and wants_b:
-            dw, db = _core.conv2d_weight_bias(saved, grad, kernel, *geometry)
-        elif saved is not None:
-            dw = _core.conv2d_weight(saved, grad, kernel, *geometry)
+        if saved is not None:
+            dw, db = _core.conv2d_weight(saved, grad, kernel, *geometry, wants_b)
         if wants_b and db is None:
             db = _bias_gradient(grad)
         return dx, dw, db
@@ -243,7 +241,7 @@ def _transpose(
 
     def backward(grad: Array) -> tuple:
         dx = None if kept is None else _core.conv2d(grad, kept, None, "none", seen, *geometry)
-        dw = None if saved is None else _core.conv2d_weight(grad, saved, kernel, *geometry)
+        dw = None if saved is None else _core.conv2d_weight(grad, saved, kernel, *geometry, False)[0]
         return dx, dw, _bias_gradient(grad) if wants_b else None
 
     return _result(_core.record(op, y, (x, w, b), backward, (saved, kept, output), act), single, axes)

@@ -330,7 +330,7 @@ def test_sizes_whose_products_overflow_are_errors(stride, before, dilation):
     for call in (
         lambda: pynn._core.conv2d(x, w, None, "none", (5, 5), *geometry),
         lambda: pynn._core.conv2d_data(x, w, None, "none", (5, 5), *geometry),
-        lambda: pynn._core.conv2d_weight(x, x, (3, 3), *geometry),
+        lambda: pynn._core.conv2d_weight(x, x, (3, 3), *geometry, False),
     ):
         with pytest.raises(ValueError, match="conv2d: a size is too large"):
             call()

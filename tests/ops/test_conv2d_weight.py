@@ -26,7 +26,7 @@ def check_weight(shape, o, kernel, before, dilation, size, groups=1):
 
     def gradient(x, dy, dtype=np.float32):
         x, dy = (pynn.tensor(a.astype(dtype))._array for a in (x, dy))
-        return np.asarray(pynn._core.conv2d_weight(x, dy, kernel, (1, 1), before, dilation, groups))
+        return np.asarray(pynn._core.conv2d_weight(x, dy, kernel, (1, 1), before, dilation, groups, False)[0])
 
     result = gradient(x, dy)
     bound = 150 * np.finfo(np.float32).eps * gradient(abs(x), abs(dy), np.float64)
@@ -63,13 +63,13 @@ def test_weight_of_few_outputs(shape, o, kernel, before, dilation, size):
     bits = []
     for name in pynn._core.supported_isas():
         with isa(name), all_threads(3):
-            weight, bias = pynn._core.conv2d_weight_bias(*arrays, kernel, (1, 1), before, dilation, 1)
-            alone = pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1)
-        assert same_bits(np.asarray(weight), np.asarray(alone))
+            weight, bias = pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1, True)
+            alone, none = pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1, False)
+        assert none is None and same_bits(np.asarray(weight), np.asarray(alone))
         assert name != pynn._core.isa_name() or same_bits(np.asarray(weight), dw)
         assert (abs(np.asarray(bias) - dy.sum((0, 2, 3))) <= limit).all()
         bits.append(np.asarray(bias))
-    again = pynn._core.conv2d_weight_bias(*arrays, kernel, (1, 1), before, dilation, 1)[1]
+    again = pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1, True)[1]
     assert all(same_bits(b, np.asarray(again)) for b in bits)  # sums alone: the same without fma
 
 
@@ -114,7 +114,7 @@ def test_weight_of_many_channels(shape, o, kernel, before, dilation, size, group
     def part(group, channels):  # so few channels go another way, with the same bits
         x_part = np.split(x, groups, 1)[group][:, channels : channels + 50]
         arrays = [pynn.tensor(a.astype(np.float32))._array for a in (x_part, np.split(dy, groups, 1)[group])]
-        return np.asarray(pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1))
+        return np.asarray(pynn._core.conv2d_weight(*arrays, kernel, (1, 1), before, dilation, 1, False)[0])
 
     parts = [[part(group, c) for c in range(0, shape[1] // groups, 50)] for group in range(groups)]
     assert same_bits(dw, np.concatenate([np.concatenate(of_group, 1) for of_group in parts]))
@@ -128,7 +128,8 @@ def test_weight_adds_blocks_in_a_tree(c):
     x = np.zeros((13, 10, c, 7, 7), np.float32)
     x[:, 3, :, 2, 5] = blocks
     dy = pynn.tensor(np.ones((130, 128, 7, 7), np.float32))._array
-    dw = pynn._core.conv2d_weight(pynn.tensor(x.reshape(130, c, 7, 7))._array, dy, (1, 1), (1, 1), (0, 0), (1, 1), 1)
+    x = pynn.tensor(x.reshape(130, c, 7, 7))._array
+    dw, _ = pynn._core.conv2d_weight(x, dy, (1, 1), (1, 1), (0, 0), (1, 1), 1, False)
 
     def tree(sums):
         if len(sums) == 1:
