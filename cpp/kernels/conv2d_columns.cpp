@@ -87,7 +87,7 @@ void sum_row(const Layout& layout, int64_t first, int64_t last, const float* dy,
     for (int64_t v = 0; v < width; v += W) {
       const int64_t n = min_of(W, width - v);
       tiles(0.0f).by_rows[count][n / lanes<float>](runs, dy + j * s.o, s.o, layout.packed + first * s.o * width + v,
-                                                   width, columns + v, width, int(n), false, nullptr);
+                                                   width, columns + v, width, int(n), Output::store, nullptr);
     }
     add_functions[width / kLanes](columns, count, s.kw * s.c, s.c, sums, row + j * s.c);
   }

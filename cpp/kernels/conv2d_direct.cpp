@@ -1,5 +1,6 @@
 // The direct convolution: tiles over the pixels of an output row, all taps of the kernel in registers.
 #include "kernels/conv2d_row_tile.h"
+#include "simd/stream.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -24,6 +25,7 @@ struct Plan {
   bool by_rows;     // of pixels that share the loads of the input
   bool whole_rows;  // a row of taps is one run
   bool rows_outer;
+  bool streams;  // y goes around the caches
   explicit Plan(const Correlation<T>& s) {
     span = max_of(1, (s.ow - 1) * s.stride_w + (s.kw - 1) * s.dilation_w + 1);
     copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
@@ -32,6 +34,8 @@ struct Plan {
     by_rows = row_tiles_pay(s);
     tile = balanced(s.ow, by_rows ? most_row_pixels(int(s.kw), int(s.stride_w)) : kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
+    streams = whole_rows && !by_rows && s.activation == Activation::none && s.o % lanes<T> == 0 &&
+              streams_pay(s.y, s.n * s.oh * s.ow, s.groups * s.o, s.column_step);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
   }
   int64_t band_elements(const Correlation<T>& s) const {
@@ -92,16 +96,16 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
     const auto tile = tiles(T{}).by_rows[rows][ceil_div(columns, L)];
     const T* a = in.at(taps.start + first * s.dilation_h) + j * step + g * s.c;
     T* c = y + j * s.column_step;
-    prefetch_tile(c, rows, s.column_step);
+    if (!plan.streams) prefetch_tile(c, rows, s.column_step);
     if (plan.whole_rows || first == last) {
       const int64_t length = s.kw * s.c;
       tile({length, last - first, s.dilation_h * in.pitch - length, 0}, a, step, panel, width, c, s.column_step,
-           int(columns), false, bias);
+           int(columns), plan.streams ? Output::stream : Output::store, bias);
     } else {
       const Runs taps_of_row = {s.c, s.kw, s.dilation_w * s.channels - s.c, 0};
       for (int64_t t = 0; t < last - first; t++)
         tile(taps_of_row, a + t * s.dilation_h * in.pitch, step, panel + t * s.kw * s.c * width, width, c,
-             s.column_step, int(columns), t > 0, t + 1 == last - first ? bias : nullptr);
+             s.column_step, int(columns), output_of(t > 0), t + 1 == last - first ? bias : nullptr);
     }
   };
   for (int64_t j = 0; j < s.ow; j += plan.tile) run_tile(j, min_of(plan.tile, s.ow - j));
@@ -156,6 +160,7 @@ Status correlate(const Correlation<T>& s) {
       correlate_band(s, plan, in, i, stop, s.y + image * s.image_step);
       row += stop - i;
     }
+    if (plan.streams) end_streams();
   });
   return failed ? Status::out_of_memory : Status::ok;
 }

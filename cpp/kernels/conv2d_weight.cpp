@@ -187,7 +187,7 @@ void sum_chunk(const Gradient<T>& g, const Chunk<T>& chunk, const Part& part, bo
     ahead.fetch();
     tiles(T{}).by_columns[min_of(tile, part.height - i)][vectors](
         runs, x + i, step, dy, dy_step, sum + i * g.width, g.width, int(chunk.packed ? vectors * L : part.columns),
-        goes_on, nullptr);
+        output_of(goes_on), nullptr);
   }
 }
 

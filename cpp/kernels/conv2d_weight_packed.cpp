@@ -189,7 +189,7 @@ bool sum_piece(const Wide<T>& g, const Piece& piece) {
           for (int64_t i = 0; i < window.images; i++)
             tiles(T{}).by_columns[rows][vectors](runs, strip + (i * block.x_pixels(s) + window.x) * g.height, g.height,
                                                  dy + (i * block.dy_pixels(s) + window.dy) * dy_step, dy_step, sums, W,
-                                                 int(packed_dy ? vectors * L : columns), i > 0, nullptr);
+                                                 int(packed_dy ? vectors * L : columns), output_of(i > 0), nullptr);
           add_tile(g, level, rows, columns, sums, slot, step,
                    g.dw + ((piece.group * g.taps + tap) * s.c + channel) * s.o + column);
         }

@@ -225,7 +225,7 @@ struct Slices {
       for (int64_t t = 0; t < count; t += rows)
         tiles(float{}).by_rows[min_of(rows, count - t)][vectors]({terms}, v + i * v_slice + t * v_row + c, v_row, u,
                                                                  vectors * L, m + i * m_slice + t * m_row + o, m_row,
-                                                                 int(vectors * L), c > 0, nullptr);
+                                                                 int(vectors * L), output_of(c > 0), nullptr);
     }
   }
 };

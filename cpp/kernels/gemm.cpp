@@ -2,6 +2,7 @@
 #include "ops/gemm.h"
 
 #include "kernels/gemm_paths.h"
+#include "simd/stream.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -52,7 +53,9 @@ Status multiply_in_pieces(const Product<T>& x, double a_cost, double b_cost, con
 }  // namespace
 
 template <class T>
-Status multiply(const Product<T>& x) {
+Status multiply(const Product<T>& given) {
+  Product<T> x = given;
+  x.streams = !x.accumulate && x.activation == Activation::none && streams_pay(x.c, x.m, x.n, x.ldc);
   constexpr int64_t kBytes = sizeof(T);
   if (x.n == 1 && x.ldc == 1 && x.m > 1) {
     // A column: the same chains, seen as a row of the transposed product.

@@ -1,6 +1,7 @@
 // gemm with A where it lies: no packing of A, and of B only where it is transposed, ragged or large.
 #include "kernels/gemm_pack.h"
 #include "kernels/gemm_paths.h"
+#include "simd/stream.h"
 #include "simd/transpose.h"
 
 namespace pynn::PYNN_ISA {
@@ -31,13 +32,13 @@ void multiply_whole_rows(const Product<T>& x, T* packed, bool filled) {
         const int64_t columns = min_of(W, x.n - j), vectors = ceil_div(columns, L);
         T *panel = packed ? packed + j * x.k + p * vectors * L : nullptr, *c = x.c + i * x.ldc + j;
         const T *a = x.a_at(i, p), *bias = x.bias_at(j, p + k);
-        const bool from_c = p > 0 || x.accumulate;
+        const Output output = x.output_at(p, k);
         if (packed && !filled && i == 0)
-          tiles(T{}).copying[rows][vectors]({k}, a, x.lda, x.b_at(p, j), x.ldb, c, x.ldc, int(columns), from_c, bias,
+          tiles(T{}).copying[rows][vectors]({k}, a, x.lda, x.b_at(p, j), x.ldb, c, x.ldc, int(columns), output, bias,
                                             panel);
         else
           kernels[rows][vectors]({k}, a, x.lda, packed ? panel : x.b_at(p, j), packed ? vectors * L : x.ldb, c, x.ldc,
-                                 int(columns), from_c, bias);
+                                 int(columns), output, bias);
         if (p + k == x.k) activate_tile(rows, columns, c, x.ldc, x.activation);
       }
     }
@@ -100,6 +101,7 @@ Status multiply_direct(const Product<T>& given, bool pack_b) {
   }
   if (pack_b) pack_panels(packed, x.b, x.ldb, x.transpose_b, x.n, x.k);
   multiply_whole_rows(x, packed, pack_b);
+  if (x.streams) end_streams();
   if (given.n > x.n) multiply_last_columns(given, x.n);
   return Status::ok;
 }

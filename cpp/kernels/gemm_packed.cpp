@@ -1,6 +1,7 @@
 // gemm with both operands packed: K in blocks, each going on from the C that the one before has left.
 #include "kernels/gemm_pack.h"
 #include "kernels/gemm_paths.h"
+#include "simd/stream.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -42,19 +43,19 @@ void multiply_panel(const Product<T>& x, Terms terms, const RowTiles& rows, int6
                     int64_t j, int64_t columns, const T* b, const T* next, int64_t next_step, T* next_to) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const int64_t k = terms.k, vectors = ceil_div(columns, L), count = last - first;
-  const bool from_c = terms.p > 0 || x.accumulate;
+  const Output output = x.output_at(terms.p, k);
   const T* bias = x.bias_at(j, terms.p + k);
   for (int64_t t = 0; t < count; t++, a += tile_size<T>(rows, k)) {
     const int64_t n = rows.rows(first + t);
     T* c = x.c + rows.begin(first + t) * x.ldc + j;
-    prefetch_tile(c + n * x.ldc, t + 1 < count ? rows.rows(first + t + 1) : 0, x.ldc);
+    if (output != Output::stream) prefetch_tile(c + n * x.ldc, t + 1 < count ? rows.rows(first + t + 1) : 0, x.ldc);
     if (next && columns == W) {
       const int64_t begin = k * t / count, end = k * (t + 1) / count;
       tiles(T{}).fetching[n](
-          {k}, a, n, b, W, c, x.ldc, W, from_c, bias,
+          {k}, a, n, b, W, c, x.ldc, W, output, bias,
           {next + begin * next_step, next_step, end - begin, count, next_to ? next_to + begin * W : nullptr});
     } else {
-      tiles(T{}).by_columns[n][vectors]({k}, a, n, b, vectors * L, c, x.ldc, int(columns), from_c, bias);
+      tiles(T{}).by_columns[n][vectors]({k}, a, n, b, vectors * L, c, x.ldc, int(columns), output, bias);
     }
     if (terms.p + k == x.k) activate_tile(n, columns, c, x.ldc, x.activation);
   }
@@ -115,6 +116,7 @@ Status multiply_packed(const Product<T>& x) {
       }
     }
   }
+  if (x.streams) end_streams();
   return Status::ok;
 }
 

@@ -22,10 +22,15 @@ struct Product {
   const T* bias;      // null or
   int64_t bias_step;  // bias[j * bias_step] for column j; 0 only where m or n is 1
   Activation activation;
+  bool streams = false;  // C goes around the caches, if its terms are summed in one go
 
   const T* a_at(int64_t i, int64_t p) const { return a + (transpose_a ? p * lda + i : i * lda + p); }
   // For a tile whose first column is j and whose terms end before p: the bias comes after the last one.
   const T* bias_at(int64_t j, int64_t p) const { return bias && p == k ? bias + j : nullptr; }
+  // For a tile that sums the terms [p, p + terms).
+  Output output_at(int64_t p, int64_t terms) const {
+    return p > 0 || accumulate ? Output::add : streams && terms == k ? Output::stream : Output::store;
+  }
   const T* b_at(int64_t p, int64_t j) const { return b + (transpose_b ? j * ldb + p : p * ldb + j); }
 };
 

@@ -35,14 +35,19 @@ struct Runs {
   int64_t length, count = 1, a_next = 0, b_next = 0;
 };
 
-// C[i][j] (+)= sum over p of A[i][p] B[p][j] for `columns` columns of C, the last vector having 1 to lanes of them.
+// What becomes of C: the sums, these added to it, or the sums stored around the caches, C being aligned and its vectors
+// whole.
+enum class Output { store, add, stream };
+PYNN_INLINE Output output_of(bool adds) { return adds ? Output::add : Output::store; }
+
+// C[i][j] = sum over p of A[i][p] B[p][j] for `columns` columns of C, the last vector having 1 to lanes of them.
 //   by rows:    A[i][p] = a[i * a_step + p], as in a row-major matrix
 //   by columns: A[i][p] = a[p * a_step + i], as in a packed block or a transposed matrix
 //   B[p][j] = b[p * b_step + j]
-// The chains start from C where `from_c`, else from zero; bias[j], unless bias is null, comes last.
+// To add, the chains start from C, else from zero; bias[j], unless bias is null, comes last.
 template <class T>
 using Tile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc,
-                      int columns, bool from_c, const T* bias);
+                      int columns, Output output, const T* bias);
 
 // Rows of kTileColumns elements, `step` apart, that a tile fetches while it computes, one every `terms_per_row` terms:
 // copied to the run at `to`, the loads waiting for no memory since they are prefetched some rows ahead, or with a null
@@ -57,12 +62,12 @@ struct RowFetch {
 // A full panel by columns, which fetches meanwhile.
 template <class T>
 using FetchingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
-                              int64_t ldc, int columns, bool from_c, const T* bias, const RowFetch<T>& fetch);
+                              int64_t ldc, int columns, Output output, const T* bias, const RowFetch<T>& fetch);
 
 // A tile by rows that leaves the rows of B behind it as whole vectors, packed at `copy`.
 template <class T>
 using CopyingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c,
-                             int64_t ldc, int columns, bool from_c, const T* bias, T* copy);
+                             int64_t ldc, int columns, Output output, const T* bias, T* copy);
 
 template <class T>
 struct Tiles {

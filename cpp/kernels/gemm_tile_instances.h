@@ -3,6 +3,7 @@
 #include "kernels/gemm_tile.h"
 #include "simd/activation.h"
 #include "simd/parallel.h"
+#include "simd/stream.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -25,7 +26,7 @@ PYNN_INLINE void fetch_row(RowFetch<T>& fetch) {
 
 template <class T, int Rows, int Vectors, bool ByRows, class... More>
 void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_step, T* c, int64_t ldc, int columns,
-          bool from_c, const T* bias, More... more) {
+          Output output, const T* bias, More... more) {
   constexpr bool kCopies = ByRows && sizeof...(More) > 0, kFetches = !ByRows && sizeof...(More) > 0;
   T* copy = nullptr;
   if constexpr (kCopies) copy = (more, ...);
@@ -33,7 +34,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
   constexpr int kLast = Vectors - 1;
   const int in_last = columns - kLast * L;
   Vec<T> sums[Rows][Vectors] = {};
-  if (from_c) {
+  if (output == Output::add) {
     PYNN_UNROLL
     for (int i = 0; i < Rows; i++) {
       PYNN_UNROLL
@@ -119,6 +120,14 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
       PYNN_UNROLL
       for (int i = 0; i < Rows; i++) sums[i][j] = sums[i][j] + summand;
     }
+  }
+  if (output == Output::stream) {
+    PYNN_UNROLL
+    for (int i = 0; i < Rows; i++) {
+      PYNN_UNROLL
+      for (int j = 0; j < Vectors; j++) stream(c + i * ldc + j * L, sums[i][j]);
+    }
+    return;
   }
   PYNN_UNROLL
   for (int i = 0; i < Rows; i++) {

@@ -166,6 +166,20 @@ def test_one_vector_of_outputs_at_any_width(taps, o, stride):
         assert same_bits(ops.conv2d(f32[0][1:], *f32[1:], *args[1:]).numpy(), y[1:])
 
 
+@pytest.mark.parametrize("kernel, stride", [(3, 1), (2, 2)])
+@pytest.mark.parametrize("name", pynn._core.supported_isas())
+def test_what_is_larger_than_the_caches(name, kernel, stride):
+    """From 48 MiB on the output is written around them: the bits of its images."""
+    rng = np.random.default_rng(0)
+    x = rng.standard_normal((3, 2, 200 * stride, 360 * stride), np.float32)
+    w, b = rng.standard_normal((64, 2, kernel, kernel), np.float32), rng.standard_normal(64, np.float32)
+    geometry = stride, kernel - stride
+    with isa(name), all_threads(3):
+        y = ops.conv2d(x, w, b, *geometry).numpy()
+        assert y.nbytes >= 48 << 20
+        assert same_bits(y[1], ops.conv2d(x[1], w, b, *geometry).numpy())
+
+
 @pytest.mark.parametrize("seed", range(120))
 def test_few_channels_have_the_bits_of_many(seed):
     """The output, and the gradient of the input, are the first channels of a layer with 20 others."""

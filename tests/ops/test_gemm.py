@@ -5,7 +5,7 @@ import pytest
 
 import pynn
 from guardpage import guarded, guarded_transposed
-from opcase import THREADS, OpCase, isa, same_bits, suite
+from opcase import THREADS, OpCase, all_threads, isa, same_bits, suite
 from pynn import _core, ops
 from pynn.reference import activation as activations
 from pynn.reference import gemm as reference
@@ -199,6 +199,18 @@ def test_threads_give_the_same_bits(m, n, k):
             results.append([gemm(a[0], b, bias), gemm(a, b[None].repeat(4, 0)), gemm(a[0], transposed(b))])
     for other in results[1:]:
         assert all(same_bits(x, y) for x, y in zip(results[0], other, strict=True))
+
+
+@pytest.mark.parametrize("m, n, k", [(4100, 3104, 9), (140_000, 96, 5)])
+@pytest.mark.parametrize("name", _core.supported_isas())
+def test_what_is_larger_than_the_caches(name, m, n, k):
+    """From 48 MiB on C is written around them: the bits of its parts."""
+    rng = np.random.default_rng(0)
+    a, b, bias = normal(rng, m, k), normal(rng, k, n), normal(rng, n)
+    with isa(name), all_threads(3):
+        c = gemm(a, b, bias)
+        for i in (0, 14, m // 3 - 7, m // 3, m - 100):
+            assert same_bits(c[i : i + 100].copy(), gemm(a[i : i + 100], b, bias))
 
 
 @pytest.mark.parametrize("end", ["begin", "end"])
