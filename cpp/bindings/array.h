@@ -174,6 +174,9 @@ template <>
 struct type_caster<pynn::OptionalArray> {
   PYBIND11_TYPE_CASTER(pynn::OptionalArray, const_name("Array | None"));
   bool load(handle source, bool convert);
+  static handle cast(pynn::OptionalArray source, return_value_policy policy, handle parent) {
+    return type_caster<pynn::ArrayRef>::cast(std::move(source), policy, parent);
+  }
 };
 
 template <>

@@ -108,9 +108,9 @@ ArrayRef data_gradient(const ArrayRef& dy, const ArrayRef& weight, const Optiona
 
 // The gradient of a weight (o, c, kh, kw), which lies (o, kh, kw, c) in memory, and that of the bias (o) where it is
 // wanted and comes with the other, else null.
-std::pair<ArrayRef, ArrayRef> weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kernel,
-                                              const Pair& stride, const Pair& before, const Pair& dilation,
-                                              int64_t groups, bool with_bias) {
+std::pair<ArrayRef, OptionalArray> weight_gradient(const ArrayRef& x, const ArrayRef& dy, const Pair& kernel,
+                                                   const Pair& stride, const Pair& before, const Pair& dilation,
+                                                   int64_t groups, bool with_bias) {
   check_operands(*x, *dy);
   if (groups < 1) fail("conv2d: expected groups >= 1, got " + std::to_string(groups));
   const int64_t weight[] = {dy->shape[1], x->shape[1] / groups, kernel[0], kernel[1]};
@@ -122,8 +122,8 @@ std::pair<ArrayRef, ArrayRef> weight_gradient(const ArrayRef& x, const ArrayRef&
   p.x = in->data;
   p.dy = grad->data;
   p.dw = dw->data;
-  ArrayRef db;
-  if (with_bias && dw->size && kernels().conv2d.sums_bias(s)) db = new_array(x->dtype, {dy->shape[1]});
+  OptionalArray db;
+  if (with_bias && dw->size && kernels().conv2d.sums_bias(s)) db = {new_array(x->dtype, {dy->shape[1]})};
   p.db = db ? db->data : nullptr;
   if (dw->size) run(kernels().conv2d.weight, p, cost(s));
   const ArrayRef out = contiguous(move_axis(dw, 4, 1));  // (groups, o, kh, kw, c)

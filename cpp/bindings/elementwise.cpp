@@ -114,8 +114,8 @@ bool has_shape(const Array& a, const Shape& shape) {
   return a.dims == shape.dims && std::equal(a.shape, a.shape + a.dims, shape.size);
 }
 
-// Dense operands of the full shape that agree give their order of axes to the output, expanded ones have none;
-// otherwise it is in C order.
+// Dense operands of the full shape that agree give the output their order of axes, expanded ones have no say; otherwise
+// it is in C order.
 ArrayRef new_output(DType dtype, const Array* a, const Array* b, const char* op) {
   const Array& first = a ? *a : *b;
   if (first.contiguous && (!a || !b || same_layout(*a, *b))) return new_array(dtype, first.shape, first.dims);

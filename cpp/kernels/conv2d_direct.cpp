@@ -22,7 +22,7 @@ struct Plan {
   bool copies;      // the input has no room for the border
   int64_t rows;     // output rows of a band
   int64_t tile;     // pixels of a tile
-  bool by_rows;     // of pixels that share the loads of the input
+  bool row_tiles;   // the taps of a row share the loads of a pixel
   bool whole_rows;  // a row of taps is one run
   bool rows_outer;
   bool streams;  // y goes around the caches
@@ -31,10 +31,10 @@ struct Plan {
     copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
     const int64_t row_bytes = max_of(1, span * s.channels * int64_t(sizeof(T))), reach = (s.kh - 1) * s.dilation_h;
     rows = max_of(1, min_of(s.oh, (kBandBytes / row_bytes - reach - 1) / s.stride_h + 1));
-    by_rows = row_tiles_pay(s);
-    tile = balanced(s.ow, by_rows ? most_row_pixels(int(s.kw), int(s.stride_w)) : kTileRows);
+    row_tiles = row_tiles_pay(s);
+    tile = balanced(s.ow, row_tiles ? most_row_pixels(int(s.kw), int(s.stride_w)) : kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
-    streams = whole_rows && !by_rows && s.activation == Activation::none && s.o % lanes<T> == 0 &&
+    streams = whole_rows && !row_tiles && s.activation == Activation::none &&
               streams_pay(s.y, s.n * s.oh * s.ow, s.groups * s.o, s.column_step);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
   }
@@ -79,7 +79,7 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
   y += g * s.o + o;
 
   if constexpr (sizeof(T) == 4) {
-    if (plan.by_rows) {
+    if (plan.row_tiles) {
       const RowTerms terms = {last - first, s.c, s.channels, s.dilation_h * in.pitch, s.c * width, width};
       for (int64_t j = 0; j < s.ow; j += plan.tile) {
         const int64_t pixels = min_of(plan.tile, s.ow - j);

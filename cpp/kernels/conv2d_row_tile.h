@@ -1,5 +1,5 @@
 // The register tile of a convolution whose taps of a row the compiler knows, for one vector of output channels: a pixel
-// is broadcast once for all taps that see it. 10 pixels and 5 taps need 14 + 5 loads for 50 multiply-adds, a tile of
+// is broadcast once for all taps that see it. 14 pixels and 5 taps need 18 + 5 loads for 70 multiply-adds, a tile of
 // gemm one for each, which limits it (measured: 16 to 16 channels, 3x3 and 5x5, 1.24 times).
 #pragma once
 #include "kernels/conv2d_paths.h"
@@ -11,8 +11,8 @@ constexpr int kVectorRegisters = 32;
 #else
 constexpr int kVectorRegisters = 16;
 #endif
-// Output pixels of a tile: the sums are in registers beside the taps and a pixel. With a stride there are as many
-// pointers to pixels as a machine has registers for.
+// Output pixels of a tile: the sums are in registers beside the taps and a pixel. With a stride of 2, 8 of them see 19
+// pixels, whose 7 pointers take half of the machine's registers.
 constexpr int most_row_pixels(int taps, int stride) {
   const int free = kVectorRegisters - taps - 1, most = stride == 1 ? 14 : 8;
   return free < most ? free : most;
@@ -72,14 +72,14 @@ struct RowTileTable {
 template <int Taps, int Stride>
 constexpr RowTileTable<Taps, Stride> row_tile_table;
 
-// The tiles of `pixels` outputs.
+// The tile of `pixels` outputs.
 PYNN_INLINE RowTile row_tile_of(int64_t taps, int64_t stride, int64_t pixels) {
   if (taps == 3) return stride == 1 ? row_tile_table<3, 1>.of[pixels] : row_tile_table<3, 2>.of[pixels];
   return stride == 1 ? row_tile_table<5, 1>.of[pixels] : row_tile_table<5, 2>.of[pixels];
 }
 
-// The same for every instruction set: it decides on the order of the sums. More channels fill a tile of gemm, fewer lie
-// in planes.
+// The same for every instruction set: it decides on the order of the sums. More channels fill a tile of gemm, fewer
+// mostly lie in planes.
 template <class T>
 bool row_tiles_pay(const Correlation<T>& s) {
   return sizeof(T) == 4 && s.groups == 1 && s.o > 8 && s.o <= 16 && (s.kw == 3 || s.kw == 5) && s.stride_w <= 2 &&

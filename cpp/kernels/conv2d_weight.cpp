@@ -27,7 +27,7 @@ struct Gradient {
   int64_t pixels = 1;
   int64_t length, height, width, strips, panels, taps, o, ow;
   int64_t span;
-  bool by_rows;  // of pixels that share the loads of the input
+  int64_t tile_channels = 0;  // of the input, where a tile's taps share the loads of a pixel
 
   explicit Gradient(const Conv2dWeight& p)
       : s(p.shape), blocks(s), x(static_cast<const T*>(p.x)), dy(static_cast<const T*>(p.dy)) {
@@ -40,8 +40,9 @@ struct Gradient {
     o = pixels * s.o;
     ow = s.ow / pixels;
     length = whole_rows ? (s.kw + (pixels - 1) * s.stride_w) * s.c : s.c;
-    by_rows = whole_rows && row_taps && pixels == 1 && s.o <= L;
-    height = pixels > 1 || by_rows ? length : balanced(length, 8 * kTileRows);
+    if (whole_rows && row_taps && pixels == 1 && s.o <= L)
+      tile_channels = balanced(s.c, most_weight_channels(int(s.kw)));
+    height = pixels > 1 || tile_channels ? length : balanced(length, 8 * kTileRows);
     width = min_of(W, ceil_div(o, L) * L);
     strips = ceil_div(length, height);
     panels = ceil_div(o, W);
@@ -61,6 +62,7 @@ struct Gradient {
             min_of(W, o - panel * W)};
   }
   int64_t sum_size() const { return height * width; }
+  int64_t part_tiles() const { return tile_channels ? ceil_div(s.c, tile_channels) : ceil_div(height, kTileRows); }
 };
 
 // Pixels of one image that pass through all tiles of a task together, and their input rows where these were copied.
@@ -137,7 +139,7 @@ Ahead ahead_of(const Gradient<T>& g, const Chunk<T>& chunk, int64_t parts) {
   Ahead ahead = {reinterpret_cast<const char*>(x), reinterpret_cast<const char*>(x + rows * s.stride_h * x_row),
                  reinterpret_cast<const char*>(dy), reinterpret_cast<const char*>(dy + rows * dy_row), 0};
   const int64_t bytes = max_of(ahead.x_end - ahead.x, ahead.dy_end - ahead.dy);
-  ahead.lines = ceil_div(bytes, 64 * parts * ceil_div(g.height, kTileRows));
+  ahead.lines = ceil_div(bytes, 64 * parts * g.part_tiles());
   return ahead;
 }
 
@@ -171,14 +173,15 @@ void sum_chunk(const Gradient<T>& g, const Chunk<T>& chunk, const Part& part, bo
                       : g.dy + (chunk.image * s.oh + row) * dy_pitch + column * dy_step + part.group * g.o + part.panel;
   }
   if constexpr (sizeof(T) == 4) {
-    if (g.by_rows) {
+    if (g.tile_channels) {
       const WeightTerms terms = {
           runs.count, runs.length, s.c, runs.length * s.c + runs.a_next, dy_step, runs.length * dy_step + runs.b_next};
       const WeightTile* const of = s.kw == 3 ? weight_tile_table<3>.of : weight_tile_table<5>.of;
-      const int64_t most = balanced(s.c, most_weight_channels(int(s.kw)));
-      for (int64_t q = 0; q < s.c; q += most)
-        of[min_of(most, s.c - q)](terms, x + q, dy, int(part.columns), sum + q * g.width, s.c * g.width, g.width,
-                                  goes_on);
+      for (int64_t q = 0; q < s.c; q += g.tile_channels) {
+        ahead.fetch();
+        of[min_of(g.tile_channels, s.c - q)](terms, x + q, dy, int(part.columns), sum + q * g.width, s.c * g.width,
+                                             g.width, goes_on);
+      }
       return;
     }
   }

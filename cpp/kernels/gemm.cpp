@@ -54,15 +54,16 @@ Status multiply_in_pieces(const Product<T>& x, double a_cost, double b_cost, con
 
 template <class T>
 Status multiply(const Product<T>& given) {
+  constexpr int64_t kBytes = sizeof(T);
+  if (given.n == 1 && given.ldc == 1 && given.m > 1) {
+    // A column: the same chains, seen as a row of the transposed product.
+    return multiply_vector<T>({1, given.m, given.k, given.b, given.ldb, !given.transpose_b, given.a, given.lda,
+                               !given.transpose_a, given.c, given.m, given.accumulate, given.bias, 0,
+                               given.activation});
+  }
+  if (given.m <= kVectorPathRows) return multiply_vector(given);
   Product<T> x = given;
   x.streams = !x.accumulate && x.activation == Activation::none && streams_pay(x.c, x.m, x.n, x.ldc);
-  constexpr int64_t kBytes = sizeof(T);
-  if (x.n == 1 && x.ldc == 1 && x.m > 1) {
-    // A column: the same chains, seen as a row of the transposed product.
-    return multiply_vector<T>({1, x.m, x.k, x.b, x.ldb, !x.transpose_b, x.a, x.lda, !x.transpose_a, x.c, x.m,
-                               x.accumulate, x.bias, 0, x.activation});
-  }
-  if (x.m <= kVectorPathRows) return multiply_vector(x);
   if (x.k == 0) return multiply_direct(x, false);  // the packed paths need a term
   const int64_t b_bytes = x.n * x.k * kBytes;
   const bool small_b = b_bytes <= 192 * 1024;

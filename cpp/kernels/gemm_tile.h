@@ -35,8 +35,7 @@ struct Runs {
   int64_t length, count = 1, a_next = 0, b_next = 0;
 };
 
-// What becomes of C: the sums, these added to it, or the sums stored around the caches, C being aligned and its vectors
-// whole.
+// What becomes of C: the sums, these added to it, or the sums stored around the caches, C being whole cache lines.
 enum class Output { store, add, stream };
 PYNN_INLINE Output output_of(bool adds) { return adds ? Output::add : Output::store; }
 

@@ -40,10 +40,11 @@ struct Conv2d {
   }
 };
 
-// dx = f(the gradient of x + bias), a chain over kh, kw from the last tap to the first, then o (kh, o, kw for as many
-// input channels as above), or Winograd's algorithm as above; bias is null, or has groups * c elements. Few input
-// channels in float32, whose rows of taps fill vectors: a chain over kh, then o, for each tap of a row; these are added
-// from the last to the first.
+// dx = f(the gradient of x + bias), a chain over kh, kw from the last tap to the first, then o, or Winograd's algorithm
+// as above; bias is null, or has groups * c elements. The order is kh, o, kw for 9 to 16 input channels of one group in
+// float32, where the taps of a row that meet an element are 3 or 5 and meet neighbours in dy. Few input channels in
+// float32, whose rows of taps fill vectors: a chain over kh, then o, for each tap of a row; these are added from the
+// last to the first.
 struct Conv2dData {
   static constexpr const char* name = "conv2d_data";
   static constexpr bool arithmetic = true;
@@ -64,8 +65,9 @@ struct Conv2dData {
 // dw (groups, kh, kw, c, o) = the gradient of the weight. An element is the sum over the pixels of dy in blocks of at
 // most 512 terms, each one chain, added in a pairwise tree: the same bits at any thread count. Few output channels in
 // float32: 16 lanes, pixels taking turns, over blocks of at most 128 terms a lane; blocks, then lanes, are added in
-// such a tree, and a NaN or an infinity of x may reach every tap of its channel. There, db (null, or o elements) is the
-// gradient of the bias, the sum of dy in the same order.
+// such a tree, and a NaN or an infinity of x may reach every tap of its channel; with less than 32 input channels one
+// of dy beside the border may reach the taps that lie outside there. Where few output channels are summed in lanes, db
+// (null, or o elements) is the gradient of the bias, the sum of dy in the same order.
 struct Conv2dWeight {
   static constexpr const char* name = "conv2d_weight";
   static constexpr bool arithmetic = true;

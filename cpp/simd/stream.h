@@ -30,11 +30,13 @@ PYNN_INLINE void end_streams() {
 #endif
 }
 
-// Whether rows of `n` elements, `step` apart, can be streamed and are long enough in all.
+// For `rows` rows of `n` elements, `step` apart. They have to be whole cache lines: a part of one takes longer than a
+// plain store (avx2, 24 channels, every second pixel: 0.33 instead of 0.27 ns a byte).
 template <class T>
 PYNN_INLINE bool streams_pay(const T* p, int64_t rows, int64_t n, int64_t step) {
-  return double(rows) * double(n) * sizeof(T) >= double(kStreamedBytes) && n % lanes<T> == 0 && step % lanes<T> == 0 &&
-         reinterpret_cast<size_t>(p) % kVectorBytes == 0;
+  constexpr int64_t kLine = 64 / int64_t(sizeof(T));
+  return double(rows) * double(n) * sizeof(T) >= double(kStreamedBytes) && n % kLine == 0 && step % kLine == 0 &&
+         reinterpret_cast<size_t>(p) % 64 == 0;
 }
 
 }  // namespace pynn::PYNN_ISA

@@ -29,9 +29,9 @@ def conv2d(
     `padding` with zeros: a number, (height, width), ((top, bottom), (left, right)), "valid" (none) or "same" (stride 1:
     the output is as large as the input). The output is N, C, H, W with the channels last in memory. It has the
     same bits at any number of threads and for an image alone: each element is one chain of fused multiply-adds over
-    KH, KW, C (KH, C, KW in float32 with 9 to 16 output channels, 3 or 5 taps in a row, stride 1 or 2), except where
-    Winograd's algorithm serves (float32 layers of 3 x 3 or 5 x 5 taps, stride 1, with at least 32 channels in and out;
-    see `pynn.set_precision`).
+    KH, KW, C (KH, C, KW in float32 with 9 to 16 output channels of one group and 3 or 5 taps in a row, without dilation
+    and with a stride of 1 or 2 along it), except where Winograd's algorithm serves (float32 layers of 3 x 3 or 5 x 5
+    taps, stride 1, with at least 32 channels in and out; see `pynn.set_precision`).
 
     Raises ValueError where shapes or arguments do not fit; TypeError unless all are float32 or all float64.
     """
