@@ -35,7 +35,7 @@ struct Plan {
     tile = balanced(s.ow, row_tiles ? most_row_pixels(int(s.kw), int(s.stride_w)) : kTileRows);
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
     streams = whole_rows && !row_tiles && s.activation == Activation::none &&
-              streams_pay(s.y, s.n * s.oh * s.ow, s.groups * s.o, s.column_step);
+              streams_pay(s.y, s.n * s.oh * s.ow, s.o, s.column_step);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
   }
   int64_t band_elements(const Correlation<T>& s) const {

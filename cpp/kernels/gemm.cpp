@@ -53,16 +53,14 @@ Status multiply_in_pieces(const Product<T>& x, double a_cost, double b_cost, con
 }  // namespace
 
 template <class T>
-Status multiply(const Product<T>& given) {
+Status multiply(Product<T> x) {
   constexpr int64_t kBytes = sizeof(T);
-  if (given.n == 1 && given.ldc == 1 && given.m > 1) {
+  if (x.n == 1 && x.ldc == 1 && x.m > 1) {
     // A column: the same chains, seen as a row of the transposed product.
-    return multiply_vector<T>({1, given.m, given.k, given.b, given.ldb, !given.transpose_b, given.a, given.lda,
-                               !given.transpose_a, given.c, given.m, given.accumulate, given.bias, 0,
-                               given.activation});
+    return multiply_vector<T>({1, x.m, x.k, x.b, x.ldb, !x.transpose_b, x.a, x.lda, !x.transpose_a, x.c, x.m,
+                               x.accumulate, x.bias, 0, x.activation});
   }
-  if (given.m <= kVectorPathRows) return multiply_vector(given);
-  Product<T> x = given;
+  if (x.m <= kVectorPathRows) return multiply_vector(x);
   x.streams = !x.accumulate && x.activation == Activation::none && streams_pay(x.c, x.m, x.n, x.ldc);
   if (x.k == 0) return multiply_direct(x, false);  // the packed paths need a term
   const int64_t b_bytes = x.n * x.k * kBytes;
@@ -85,8 +83,8 @@ Status multiply(const Product<T>& given) {
   // The tiles pack B while they compute, unless it is transposed.
   return multiply_in_pieces(x, pack_cost(1), x.transpose_b ? pack_cost(1) : pack_cost(1) / 3, multiply_packed<T>);
 }
-template Status multiply(const Product<float>&);
-template Status multiply(const Product<double>&);
+template Status multiply(Product<float>);
+template Status multiply(Product<double>);
 
 namespace {
 

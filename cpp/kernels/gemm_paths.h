@@ -36,7 +36,7 @@ struct Product {
 
 // The fastest of the ways below.
 template <class T>
-Status multiply(const Product<T>& x);
+Status multiply(Product<T> x);
 
 // At most four rows: a pass over B with no packing, vectors over the columns.
 constexpr int kVectorPathRows = 4;

@@ -65,7 +65,7 @@ struct Conv2dData {
 // dw (groups, kh, kw, c, o) = the gradient of the weight. An element is the sum over the pixels of dy in blocks of at
 // most 512 terms, each one chain, added in a pairwise tree: the same bits at any thread count. Few output channels in
 // float32: 16 lanes, pixels taking turns, over blocks of at most 128 terms a lane; blocks, then lanes, are added in
-// such a tree, and a NaN or an infinity of x may reach every tap of its channel; with less than 32 input channels one
+// such a tree, and a NaN or an infinity of x may reach every tap of its channel; with fewer than 32 input channels one
 // of dy beside the border may reach the taps that lie outside there. Where few output channels are summed in lanes, db
 // (null, or o elements) is the gradient of the bias, the sum of dy in the same order.
 struct Conv2dWeight {
