@@ -116,6 +116,7 @@ std::pair<ArrayRef, OptionalArray> weight_gradient(const ArrayRef& x, const Arra
   const int64_t weight[] = {dy->shape[1], x->shape[1] / groups, kernel[0], kernel[1]};
   Conv2dWeight p;
   p.shape = shape_of(x->dtype, x->shape, weight, dy->shape, {stride, before, dilation, groups});
+  p.strict = strict;
   const ConvShape& s = p.shape;
   const ArrayRef in = channels_last(x), grad = channels_last(dy);
   const ArrayRef dw = new_array(x->dtype, {s.groups, s.kh, s.kw, s.c, s.o});

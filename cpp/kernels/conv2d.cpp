@@ -166,25 +166,28 @@ Status data_as(const Conv2dData& p) {
 }
 
 // Chosen by the shape of the layer: an image has the same bits alone and in any batch.
-bool uses_winograd(const ConvShape& s, bool strict, bool turned) {
-  if (strict || !winograd_applies(s)) return false;
-  return turned ? winograd_pays(s.kh, s.o, s.c, s.h, s.w) : winograd_pays(s.kh, s.c, s.o, s.oh, s.ow);
+using WinogradWay = Status (*)(const Winograd&);
+WinogradWay winograd_way(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow) {
+  return winograd_pays(taps, c, o, oh, ow) ? winograd : winograd_rows_pay(taps, c, o, ow) ? winograd_rows : nullptr;
 }
 
 Status forward(const Conv2d& p) {
   const ConvShape& s = p.shape;
-  if (uses_winograd(s, p.strict, false))
-    return winograd({s.kh, static_cast<const float*>(p.x), s.n, s.h, s.w, s.c, s.top, s.left,
-                     static_cast<const float*>(p.weight), false, static_cast<float*>(p.y), s.oh, s.ow, s.o,
-                     static_cast<const float*>(p.bias), p.activation});
+  if (!p.strict && winograd_applies(s))
+    if (const WinogradWay way = winograd_way(s.kh, s.c, s.o, s.oh, s.ow))
+      return way({s.kh, static_cast<const float*>(p.x), s.n, s.h, s.w, s.c, s.top, s.left,
+                  static_cast<const float*>(p.weight), false, static_cast<float*>(p.y), s.oh, s.ow, s.o,
+                  static_cast<const float*>(p.bias), p.activation});
   return p.shape.dtype == DType::float64 ? forward_as<double>(p) : forward_as<float>(p);
 }
 Status data(const Conv2dData& p) {
   const ConvShape& s = p.shape;
-  if (uses_winograd(s, p.strict, true))
-    return winograd({s.kh, static_cast<const float*>(p.dy), s.n, s.oh, s.ow, s.o, s.kh - 1 - s.top, s.kw - 1 - s.left,
-                     static_cast<const float*>(p.weight), true, static_cast<float*>(p.dx), s.h, s.w, s.c,
-                     static_cast<const float*>(p.bias), p.activation});
+  if (!p.strict && winograd_applies(s))
+    if (const WinogradWay way = winograd_way(s.kh, s.o, s.c, s.h, s.w))
+      return way({s.kh, static_cast<const float*>(p.dy), s.n, s.oh, s.ow, s.o, s.kh - 1 - s.top, s.kw - 1 - s.left,
+                  static_cast<const float*>(p.weight), true, static_cast<float*>(p.dx), s.h, s.w, s.c,
+                  static_cast<const float*>(p.bias), p.activation});
+  if (!p.strict && columns_winograd_pay(s)) return data_columns_winograd(p);
   if (columns_pay(s)) return data_columns(p);
   return s.dtype == DType::float64 ? data_as<double>(p) : data_as<float>(p);
 }

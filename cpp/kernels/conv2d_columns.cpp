@@ -2,14 +2,10 @@
 // many elements, its column, to each row of dx. All that its rows of taps send to one row are summed in registers; the
 // columns of neighbours, c elements apart, are then added to the row. No lane waits for the pixels between two windows,
 // and dy is read where it lies.
-#include "kernels/conv2d_paths.h"
-#include "simd/lanes.h"
-#include "simd/permute.h"
+#include "kernels/conv2d_columns.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
-
-constexpr int64_t kMostChannels = 8;
 
 // Elements of a column, with zeros to whole vectors of every instruction set.
 int64_t column_width(const ConvShape& s) { return ceil_div(s.kw * s.c, kLanes) * kLanes; }
@@ -23,29 +19,12 @@ void pack_columns(const ConvShape& s, const float* weight, float* packed) {
       __builtin_memcpy(packed, weight + (o * s.kh + t) * size, size_t(size) * sizeof(float));
 }
 
-// sums moves down by c lanes, and zeros come in. Narrow vectors have no permutation and go through memory.
-template <int Vectors>
-PYNN_INLINE void shift(Vec<float> (&sums)[Vectors], int64_t c) {
-  constexpr int L = lanes<float>;
-  if constexpr (kPermutes<float>) {
-    const VecInt<float> from = __builtin_convertvector(lane_numbers<float>(), VecInt<float>) + int32_t(c);
-    PYNN_UNROLL
-    for (int k = 0; k < Vectors; k++) sums[k] = permute(sums[k], k + 1 < Vectors ? sums[k + 1] : Vec<float>{}, from);
-  } else {
-    alignas(kVectorBytes) float all[Vectors * L + kMostChannels] = {};
-    PYNN_UNROLL
-    for (int k = 0; k < Vectors; k++) store(all + k * L, sums[k]);
-    PYNN_UNROLL
-    for (int k = 0; k < Vectors; k++) sums[k] = load(all + c + k * L);
-  }
-}
-
 // row[j * c + i] += columns[j * width + i] for i < size: `sums` are those that go on beyond a pixel. Lanes behind
 // `size` are left out, for a NaN times zero is one.
 using AddColumns = void (*)(const float* columns, int64_t count, int64_t size, int64_t c, float* sums, float* row);
 template <int Vectors>
 void add_columns(const float* columns, int64_t count, int64_t size, int64_t c, float* sums, float* row) {
-  constexpr int L = lanes<float>, kWritten = (int(kMostChannels) + L - 1) / L;
+  constexpr int L = lanes<float>;
   Vec<float> sum[Vectors];
   PYNN_UNROLL
   for (int k = 0; k < Vectors; k++) sum[k] = load(sums + k * L);
@@ -55,8 +34,7 @@ void add_columns(const float* columns, int64_t count, int64_t size, int64_t c, f
       const auto inside = lane_numbers<float>() < float(size - k * L);
       sum[k] = sum[k] + (inside ? load(columns + k * L) : Vec<float>{});
     }
-    PYNN_UNROLL
-    for (int k = 0; k < kWritten; k++) store(row + k * L, sum[k]);
+    store_channels(row, sum);
     shift(sum, c);
   }
   PYNN_UNROLL
@@ -65,8 +43,7 @@ void add_columns(const float* columns, int64_t count, int64_t size, int64_t c, f
     store(row + k * L, sum[k]);  // what no pixel follows
   }
 }
-constexpr int kOneBlock = kLanes / lanes<float>;
-constexpr AddColumns add_functions[3] = {nullptr, add_columns<kOneBlock>, add_columns<2 * kOneBlock>};
+constexpr AddColumns add_functions[3] = {nullptr, add_columns<kBlockVectors>, add_columns<2 * kBlockVectors>};
 
 // Elements of a column in memory, and how many columns pass through the registers at once.
 struct Layout {
@@ -99,7 +76,7 @@ void sum_row(const Layout& layout, int64_t first, int64_t last, const float* dy,
 bool columns_pay(const ConvShape& s) {
   if (s.dtype != DType::float32 || s.groups > 1 || s.stride_h > 1 || s.stride_w > 1 || s.dilation_w > 1) return false;
   const int64_t size = s.kw * s.c;
-  if (s.c > kMostChannels || s.kw < 2 || size > 2 * kLanes || s.left < 0) return false;
+  if (s.c > kMostColumnChannels || s.kw < 2 || size > 2 * kLanes || s.left < 0) return false;
   return 5 * size >= 4 * column_width(s) && s.kh * s.o >= 2 * kLanes && s.ow >= 8 && s.h > 0;
 }
 
@@ -132,10 +109,7 @@ Status data_columns(const Conv2dData& p) {
       float* const to = in_place && r + 1 < end ? dx : row;
       sum_row(layout, first, last, all + (image * s.oh + above + first * s.dilation_h) * s.ow * s.o, to);
       if (to == row) __builtin_memcpy(dx, row + s.left * s.c, size_t(s.w * s.c) * sizeof(float));
-      if (bias)
-        for (int64_t j = 0; j < s.w * s.c; j += s.c)
-          for (int64_t c = 0; c < s.c; c++) dx[j + c] += bias[c];
-      activate_tile(1, s.w * s.c, dx, 0, p.activation);
+      finish_pixels(dx, s.w, s.c, bias, p.activation);
     }
   });
   return failed ? Status::out_of_memory : Status::ok;

@@ -58,14 +58,23 @@ struct Winograd {
 Status winograd(const Winograd& s);
 bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow);
 
+// The same along the rows alone; a NaN spreads over its tile of 4 or 2 pixels of a row.
+Status winograd_rows(const Winograd& s);
+bool winograd_rows_pay(int64_t taps, int64_t c, int64_t o, int64_t ow);
+
 // The gradient of the input of few channels, whose rows of taps fill vectors.
 bool columns_pay(const ConvShape& s);
 Status data_columns(const Conv2dData& p);
+bool columns_winograd_pay(const ConvShape& s);
+Status data_columns_winograd(const Conv2dData& p);
 
 template <class T>
 Status weight_gradient(const Conv2dWeight& p);
 Status weight_gradient_planes(const Conv2dWeight& p);
 bool weight_planes_pay(const ConvShape& s);
+
+Status weight_gradient_winograd(const Conv2dWeight& p);
+bool weight_winograd_pays(const ConvShape& s);
 
 template <class T>
 Status weight_gradient_packed(const Conv2dWeight& p);

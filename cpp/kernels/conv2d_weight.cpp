@@ -285,6 +285,7 @@ T* sum_parts(const Gradient<T>& g, int64_t first, int64_t last, int64_t begin, i
 
 template <class T>
 Status weight_gradient(const Conv2dWeight& p) {
+  if (!p.strict && weight_winograd_pays(p.shape)) return weight_gradient_winograd(p);
   if (weight_planes_pay(p.shape)) return weight_gradient_planes(p);
   if (weight_packed_pays(p.shape)) return weight_gradient_packed<T>(p);
   const Gradient<T> g(p);

@@ -1,6 +1,7 @@
-// Winograd's minimal filtering (Lavin and Gray 2016): a tile of 6 x 6 inputs gives 4 x 4 outputs of 3 x 3 taps by 36
-// multiplications a channel instead of 144, or 2 x 2 outputs of 5 x 5 taps instead of 100. Interpolation points 0,
-// +-3/4, +-3/2 and infinity: the usual 0, +-1, +-2 have four times the largest error.
+// Winograd's minimal filtering in both axes: a tile of 6 x 6 inputs gives 4 x 4 outputs of 3 x 3 taps by 36
+// multiplications a channel instead of 144, or 2 x 2 outputs of 5 x 5 taps instead of 100.
+#include "kernels/conv2d_winograd.h"
+
 #include "kernels/conv2d_paths.h"
 #include "kernels/gemm_pack.h"
 
@@ -9,59 +10,9 @@ namespace {
 
 using V = Vec<float>;
 constexpr int64_t L = lanes<float>, W = kTileColumns<float>;
-constexpr int kIn = 6, kSlices = kIn * kIn;
+constexpr int kIn = kPoints, kSlices = kIn * kIn;
 template <int taps>
-constexpr int kOut = kIn - taps + 1;
-constexpr float kA = 0.75f, kB = 1.5f, kA2 = kA * kA, kB2 = kB * kB;
-
-PYNN_INLINE V scaled_add(float factor, V x, V y) { return fma(broadcast(factor), x, y); }
-
-// B^T d of one row or column of inputs.
-PYNN_INLINE void transform_input(V (&d)[kIn]) {
-  const V even_a = scaled_add(-kB2, d[2], d[4]), odd_a = scaled_add(-kB2, d[1], d[3]);
-  const V even_b = scaled_add(-kA2, d[2], d[4]), odd_b = scaled_add(-kA2, d[1], d[3]);
-  d[0] = scaled_add(kA2 * kB2, d[0], scaled_add(-(kA2 + kB2), d[2], d[4]));
-  d[5] = scaled_add(kA2 * kB2, d[1], scaled_add(-(kA2 + kB2), d[3], d[5]));
-  d[1] = scaled_add(kA, odd_a, even_a);
-  d[2] = scaled_add(-kA, odd_a, even_a);
-  d[3] = scaled_add(kB, odd_b, even_b);
-  d[4] = scaled_add(-kB, odd_b, even_b);
-}
-
-// A^T m of one row or column of products: the first four, or two.
-template <int taps>
-PYNN_INLINE void transform_output(V (&m)[kIn]) {
-  const V sum_a = m[1] + m[2], difference_a = m[1] - m[2], sum_b = m[3] + m[4], difference_b = m[3] - m[4];
-  m[0] = m[0] + sum_a + sum_b;
-  if constexpr (taps == 3) {
-    m[1] = scaled_add(kA, difference_a, broadcast(kB) * difference_b);
-    m[2] = scaled_add(kA2, sum_a, broadcast(kB2) * sum_b);
-    m[3] = scaled_add(kA2 * kA, difference_a, scaled_add(kB2 * kB, difference_b, m[5]));
-  } else {
-    m[1] = scaled_add(kA, difference_a, scaled_add(kB, difference_b, m[5]));
-  }
-}
-
-// G g of one row or column of weights.
-template <int taps>
-PYNN_INLINE void transform_weight(const V (&g)[taps], V (&u)[kIn]) {
-  constexpr float kFirst = 64 / 81.f, kAtA = -128 / 243.f, kAtB = 32 / 243.f;
-  V even_a = g[taps - 1], even_b = g[taps - 1], odd_a = g[taps - 2], odd_b = g[taps - 2];
-  if constexpr (taps == 5) {
-    even_a = scaled_add(kA2, even_a, g[2]);
-    even_b = scaled_add(kB2, even_b, g[2]);
-    odd_a = scaled_add(kA2, odd_a, g[1]);
-    odd_b = scaled_add(kB2, odd_b, g[1]);
-  }
-  even_a = scaled_add(kA2, even_a, g[0]);
-  even_b = scaled_add(kB2, even_b, g[0]);
-  u[0] = broadcast(kFirst) * g[0];
-  u[1] = broadcast(kAtA) * scaled_add(kA, odd_a, even_a);
-  u[2] = broadcast(kAtA) * scaled_add(-kA, odd_a, even_a);
-  u[3] = broadcast(kAtB) * scaled_add(kB, odd_b, even_b);
-  u[4] = broadcast(kAtB) * scaled_add(-kB, odd_b, even_b);
-  u[5] = g[taps - 1];
-}
+constexpr int kOut = kTileOutputs<taps>;
 
 // u[36] of the vectors at w + tap * step; `turned` takes the taps in reverse.
 template <int taps>

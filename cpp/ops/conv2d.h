@@ -21,8 +21,8 @@ struct ConvShape {
 // y = f(conv(x, weight) + bias). An element of y is one chain of fma() over kh, kw, c in this order that starts from
 // zero; bias (null, or groups * o elements), then activation, come last. With 9 to 16 output channels of one group in
 // float32, 3 or 5 taps in a row, a stride of 1 or 2 along it and no dilation the order is kh, c, kw. Where `strict` is
-// false and the layer large enough, Winograd's algorithm takes the place of the chain. No tile, thread count or batch
-// split changes a bit.
+// false and the layer large enough, Winograd's algorithm takes the place of the chain, in both axes or along the rows.
+// No tile, thread count or batch split changes a bit.
 struct Conv2d {
   static constexpr const char* name = "conv2d";
   static constexpr bool arithmetic = true;
@@ -44,7 +44,7 @@ struct Conv2d {
 // as above; bias is null, or has groups * c elements. The order is kh, o, kw for 9 to 16 input channels of one group in
 // float32, where the taps of a row that meet an element are 3 or 5 and meet neighbours in dy. Few input channels in
 // float32, whose rows of taps fill vectors: a chain over kh, then o, for each tap of a row; these are added from the
-// last to the first.
+// last to the first; or Winograd's algorithm for each row of taps, these added from the last to the first.
 struct Conv2dData {
   static constexpr const char* name = "conv2d_data";
   static constexpr bool arithmetic = true;
@@ -66,12 +66,14 @@ struct Conv2dData {
 // most 512 terms, each one chain, added in a pairwise tree: the same bits at any thread count. Few output channels in
 // float32: 16 lanes, pixels taking turns, over blocks of at most 128 terms a lane; blocks, then lanes, are added in
 // such a tree, and a NaN or an infinity of x may reach every tap of its channel; with fewer than 32 input channels one
-// of dy beside the border may reach the taps that lie outside there. Where few output channels are summed in lanes, db
-// (null, or o elements) is the gradient of the bias, the sum of dy in the same order.
+// of dy beside the border may reach the taps that lie outside there. One vector of output channels, where `strict` is
+// false: Winograd's algorithm along the rows, whose terms are products of transformed tiles. Where few output channels
+// are summed in lanes, db (null, or o elements) is the gradient of the bias, the sum of dy in the same order.
 struct Conv2dWeight {
   static constexpr const char* name = "conv2d_weight";
   static constexpr bool arithmetic = true;
   ConvShape shape;
+  bool strict;
   const void *x, *dy;
   void *dw, *db;
   template <class F>

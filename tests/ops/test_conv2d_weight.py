@@ -17,10 +17,10 @@ def test_long_weight_sums_go_in_blocks():
     assert abs(w.grad.item() / (x.size * np.float64(np.float32(0.1))) - 1) <= limit
 
 
-def check_weight(shape, o, kernel, before, dilation, size, groups=1):
+def check_weight(shape, o, kernel, before, dilation, size, groups=1, taps_mix=False):
     """Against float64; the same bits at any thread count and width of vectors.
 
-    Returns x, dy and the gradient."""
+    `taps_mix`: the error of a tap depends on all taps of its row. Returns x, dy and the gradient."""
     rng = np.random.default_rng(0)
     x, dy = rng.standard_normal(shape), rng.standard_normal((shape[0], o, *size))
 
@@ -30,6 +30,8 @@ def check_weight(shape, o, kernel, before, dilation, size, groups=1):
 
     result = gradient(x, dy)
     bound = 150 * np.finfo(np.float32).eps * gradient(abs(x), abs(dy), np.float64)
+    if taps_mix:
+        bound = bound.max(axis=3, keepdims=True)
     assert (abs(result - gradient(x, dy, np.float64)) <= bound).all()
     for threads in THREADS:
         with all_threads(threads):
@@ -91,6 +93,14 @@ def test_weight_of_one_vector_of_outputs_at_any_width(taps, c, o):
     """Of each number of pixels, between zeros, that share the loads of the input."""
     for width in range(1, 20):
         check_weight((7, c, 3, width), o, (2, taps), (1, 1), (1, 1), (3, width))
+
+
+@pytest.mark.parametrize("taps, c, o", [(5, 6, 16), (5, 13, 9), (3, 17, 16), (3, 8, 13)])
+def test_weight_by_winograd_at_any_width(taps, c, o):
+    """Padded and cropped; blocks of several images, of one, and of rows of one."""
+    for width in (*range(2, 20), 65):
+        check_weight((12, c, 7, width), o, (taps, taps), (taps - 1, 1), (1, 1), (10, width), taps_mix=True)
+    check_weight((3, c, 41, 26), o, (taps, taps), (-2, -3), (1, 1), (35, 19), taps_mix=True)
 
 
 @pytest.mark.parametrize(
