@@ -11,7 +11,7 @@ from ..tensor import Tensor
 from .activation import Activation, ReLU, Sigmoid, Tanh
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .linear import Linear
-from .module import Module
+from .module import Module, changes
 from .pooling import MaxPool1d, MaxPool2d
 from .replay import Replay
 
@@ -83,6 +83,39 @@ def _commute(layer: Module, following: Module) -> bool:
     return plain and not ("forward" in layer.__dict__ or "forward" in following.__dict__)
 
 
+class _Plan:
+    """The calls of a Sequential: layers in their order, with the activation that they apply themselves or None.
+
+    Valid until an attribute of a module changes. A copy of the Sequential makes its own.
+    """
+
+    def __init__(self, layers: list[Module]) -> None:
+        self.epoch = changes.epoch
+        self.calls: list[tuple[Module, str | None]] = []
+        i = 0
+        while i < len(layers):
+            layer = layers[i]
+            following = layers[i + 1] if i + 1 < len(layers) else None
+            i += 2
+            if following is not None and _commute(layer, following):
+                self.calls += (following, None), (layer, None)
+            elif (
+                type(layer) in _FUSING
+                and layer.activation == "none"  # type: ignore[attr-defined]  # mypy cannot narrow by such a test
+                and isinstance(following, Activation)
+                and type(following) in _FUSED
+                and not (i < len(layers) and _commute(following, layers[i]))
+                and not ("forward" in layer.__dict__ or "forward" in following.__dict__)  # a user's own
+            ):
+                self.calls.append((layer, following.kind))
+            else:
+                self.calls.append((layer, None))
+                i -= 1
+
+    def __reduce__(self) -> tuple:
+        return type(None), ()
+
+
 class Sequential(_Ordered):
     """Modules called one after the other.
 
@@ -116,26 +149,11 @@ class Sequential(_Ordered):
             output = replay(self, input)
             if output is not None:
                 return output
-        layers = self._layers()
-        i = 0
-        while i < len(layers):
-            layer = layers[i]
-            following = layers[i + 1] if i + 1 < len(layers) else None
-            i += 2
-            if following is not None and _commute(layer, following):
-                input = layer(following(input))
-            elif (
-                type(layer) in _FUSING
-                and layer.activation == "none"  # type: ignore[attr-defined]  # mypy cannot narrow by such a test
-                and isinstance(following, Activation)
-                and type(following) in _FUSED
-                and not (i < len(layers) and _commute(following, layers[i]))
-                and not ("forward" in layer.__dict__ or "forward" in following.__dict__)  # a user's own
-            ):
-                input = layer(input, activation=following.kind)
-            else:
-                input = layer(input)
-                i -= 1
+        plan = vars(self).get("_plan")
+        if plan is None or plan.epoch != changes.epoch:
+            plan = vars(self)["_plan"] = _Plan(self._layers())
+        for layer, activation in plan.calls:
+            input = layer(input) if activation is None else layer(input, activation=activation)
         return input
 
     @overload

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import Any
 
 import numpy as np
@@ -9,8 +10,11 @@ import numpy as np
 from .. import _core
 from .._core import Array
 from ..tensor import Tensor, as_tensor, float32
-from .geometry import pair, reach_of, sides_of, whole
+from .geometry import Pair, is_key, pair, reach_of, sides_of, whole
 from .views import squeeze, unsqueeze
+
+# Whether it is a single image; sizes of input, kernel and output; stride, zeros before, dilation and groups.
+Geometry = tuple[bool, Pair, Pair, Pair, tuple[Pair, Pair, Pair, int]]
 
 
 def conv2d(
@@ -118,28 +122,36 @@ def _core_flip(w: Tensor) -> Tensor:
     return _core.record("flip", _core.conv2d_flip(w._array), (w,), lambda grad: (_core.conv2d_flip(grad),))
 
 
-def _operands(input: Any, weight: Any, bias: Any, axes: int, op: str, groups: Any) -> tuple:
-    """The operands as tensors with N, C, H, W; whether `input` was a single image; groups."""
+def _tensors(input: Any, weight: Any, bias: Any, axes: int, op: str) -> tuple:
+    """The operands, of one dtype and of that many axes beside channels and, of the input, perhaps images."""
     x, w, b = as_tensor(input), as_tensor(weight), None if bias is None else as_tensor(bias)
     if x.ndim not in (axes + 1, axes + 2) or w.ndim != axes + 2:
         raise ValueError(
             f"{op}: expected input of {axes + 1} or {axes + 2} axes and weight of {axes + 2}, "
             f"got shapes {x.shape} and {w.shape}"
         )
+    dtype = x.dtype
     for name, other in (("weight", w), ("bias", b)):
-        if other is not None and other.dtype != x.dtype:
-            raise TypeError(f"{op}: expected {name} of the input's dtype {x.dtype}, got {other.dtype}")
+        if other is not None and other.dtype != dtype:
+            raise TypeError(f"{op}: expected {name} of the input's dtype {dtype}, got {other.dtype}")
+    return x, w, b
+
+
+def _parts(shape: tuple[int, ...], groups: Any, op: str) -> int:
+    """The number of groups of a weight of this shape, whose kernel is not empty."""
     parts = whole(groups, 1)
-    if parts is None or w.shape[0] % parts:
-        raise ValueError(f"{op}: expected groups that divide {w.shape[0]} channels of the weight, got {groups!r}")
-    if min(w.shape[2:]) < 1:
-        raise ValueError(f"{op}: expected a kernel of at least 1, got a weight of shape {w.shape}")
-    single = x.ndim == axes + 1
+    if parts is None or shape[0] % parts:
+        raise ValueError(f"{op}: expected groups that divide {shape[0]} channels of the weight, got {groups!r}")
+    if min(shape[2:]) < 1:
+        raise ValueError(f"{op}: expected a kernel of at least 1, got a weight of shape {shape}")
+    return parts
+
+
+def _as_images(x: Tensor, w: Tensor, single: bool, axes: int) -> tuple[Tensor, Tensor]:
+    """With all of N, C, H, W."""
     if single:
         x = unsqueeze(x, 0)
-    if axes == 1:
-        x, w = unsqueeze(x, 2), unsqueeze(w, 2)
-    return x, w, b, single, parts
+    return (unsqueeze(x, 2), unsqueeze(w, 2)) if axes == 1 else (x, w)
 
 
 def _result(y: Tensor, single: bool, axes: int) -> Tensor:
@@ -149,6 +161,38 @@ def _result(y: Tensor, single: bool, axes: int) -> Tensor:
 
 def _bias_gradient(grad: Array) -> Array:
     return _core.sum(grad, (0, 2, 3), False)
+
+
+@lru_cache(256)  # half of the time of a small layer
+def _cached_geometry(
+    shape: tuple[int, ...],
+    weight: tuple[int, ...],
+    stride: Any,
+    padding: Any,
+    dilation: Any,
+    groups: Any,
+    axes: int,
+    op: str,
+) -> Geometry:
+    parts = _parts(weight, groups, op)
+    stride, dilation = pair(stride, axes, op, "stride", 1), pair(dilation, axes, op, "dilation", 1)
+    single, channels, flat = len(shape) == axes + 1, shape[-axes - 1], (1,) * (2 - axes)
+    size: Any = flat + shape[-axes:]
+    kernel: Any = flat + weight[2:]
+    reach = reach_of(kernel, dilation)
+    sides = sides_of(padding, axes, reach, stride, op)
+    if channels != weight[1] * parts:
+        raise ValueError(f"{op}: expected {weight[1] * parts} input channels, got {channels} (input shape {shape})")
+    (top, bottom), (left, right) = sides
+    rows, columns = size[0] + top + bottom - reach[0] - 1, size[1] + left + right - reach[1] - 1
+    if rows < 0 or columns < 0:
+        raise ValueError(f"{op}: the kernel {weight[2:]} is larger than the padded input (input shape {shape})")
+    out = rows // stride[0] + 1, columns // stride[1] + 1
+    return single, size, kernel, out, (stride, (top, left), dilation, parts)
+
+
+def _geometry(*arguments: Any) -> Geometry:
+    return (_cached_geometry if is_key(arguments[2:6]) else _cached_geometry.__wrapped__)(*arguments)
 
 
 def _conv(
@@ -163,27 +207,11 @@ def _conv(
     op: str,
     axes: int,
 ) -> Tensor:
-    x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
-    stride, dilation = pair(stride, axes, op, "stride", 1), pair(dilation, axes, op, "dilation", 1)
-    kernel = w.shape[2:]
-    reach = reach_of(kernel, dilation)
-    sides = sides_of(padding, axes, reach, stride, op)
-    if x.shape[1] != w.shape[1] * groups:
-        raise ValueError(
-            f"{op}: expected {w.shape[1] * groups} input channels, got {x.shape[1]} "
-            f"(input shape {as_tensor(input).shape})"
-        )
-    size = x.shape[2:]
-    (top, bottom), (left, right) = sides
-    rows, columns = size[0] + top + bottom - reach[0] - 1, size[1] + left + right - reach[1] - 1
-    if rows < 0 or columns < 0:
-        raise ValueError(
-            f"{op}: the kernel {kernel[2 - axes :]} is larger than the padded input "
-            f"(input shape {as_tensor(input).shape})"
-        )
-    geometry = stride, (top, left), dilation, groups
+    x, w, b = _tensors(input, weight, bias, axes, op)
+    single, size, kernel, out, geometry = _geometry(x.shape, w.shape, stride, padding, dilation, groups, axes, op)
+    if single or axes == 1:
+        x, w = _as_images(x, w, single, axes)
     xa, wa = x._array, w._array
-    out = rows // stride[0] + 1, columns // stride[1] + 1
     y = _core.conv2d(xa, wa, None if b is None else b._array, act, out, *geometry)
     if not _core.is_recorded(x, w, b):
         return _result(Tensor._wrap(y), single, axes)
@@ -215,10 +243,12 @@ def _transpose(
     axes: int,
 ) -> Tensor:
     op = f"conv_transpose{axes}d"
-    x, w, b, single, groups = _operands(input, weight, bias, axes, op, groups)
+    x, w, b = _tensors(input, weight, bias, axes, op)
+    groups, single = _parts(w.shape, groups, op), x.ndim == axes + 1
+    x, w = _as_images(x, w, single, axes)
     stride, dilation = pair(stride, axes, op, "stride", 1), pair(dilation, axes, op, "dilation", 1)
     extra = pair(extra, axes, op, "output_padding", 0)
-    kernel = w.shape[2:]
+    kernel: Any = w.shape[2:]
     reach = reach_of(kernel, dilation)
     sides = sides_of(padding, axes, reach, stride, op, words=False)
     if any(e and e >= max(s, d) for e, s, d in zip(extra, stride, dilation, strict=True)):

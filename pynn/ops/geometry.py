@@ -22,6 +22,15 @@ def whole(value: Any, least: int) -> int | None:
     return number if least <= number <= LIMIT else None
 
 
+def is_key(values: tuple) -> bool:
+    """Whether a cache may know `values` again by equality: a list is no key, and 2.0 and True equal integers."""
+    for value in values:
+        kind = type(value)
+        if kind is not int and kind is not str and value is not None and not (kind is tuple and is_key(value)):
+            return False
+    return True
+
+
 def pair(value: Any, axes: int, op: str, name: str, least: int) -> Pair:
     """A number for all axes or one for each, as (height, width); a single axis is a width. ValueError otherwise."""
     if axes == 2 and type(value) is tuple and len(value) == 2:  # as layers keep it: no time lost

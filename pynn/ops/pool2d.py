@@ -8,7 +8,7 @@ from typing import Any
 from .. import _core
 from .._core import Array
 from ..tensor import Tensor, as_tensor
-from .geometry import LIMIT, Pair, pair, whole
+from .geometry import LIMIT, Pair, is_key, pair, whole
 from .views import squeeze, unsqueeze
 
 Geometry = tuple[Pair, Pair, Pair, Pair, Pair, bool]  # kernel, stride, padding, dilation, output size, adaptive
@@ -159,13 +159,7 @@ def _cached_windows(
 
 
 def _windows(*arguments: Any) -> Geometry:
-    for value in arguments[1:5]:
-        if type(value) is int or value is None:
-            continue
-        for number in value if type(value) is tuple else (value,):
-            if type(number) is not int:  # a list is no key, 2.0 the same as 2
-                return _cached_windows.__wrapped__(*arguments)
-    return _cached_windows(*arguments)
+    return (_cached_windows if is_key(arguments[1:5]) else _cached_windows.__wrapped__)(*arguments)
 
 
 def _adaptive_windows(size: tuple[int, ...], output_size: Any, axes: int, op: str) -> Geometry:

@@ -38,22 +38,23 @@ def reshape(input: Any, *shape: int | Sequence[int]) -> Tensor:
 
     Raises ValueError where the number of elements differs.
     """
-    x = as_tensor(input)
+    return _reshaped(as_tensor(input), _dims(shape))
+
+
+def _reshaped(x: Tensor, shape: tuple[int, ...]) -> Tensor:
     before = x.shape
-    y = _core.reshape(x._array, _dims(shape))
+    y = _core.reshape(x._array, shape)
     return _core.record("reshape", y, (x,), lambda grad: (_core.reshape(grad, before),))
 
 
 def flatten(input: Any, start_dim: int = 0, end_dim: int = -1) -> Tensor:
     """Dimensions `start_dim` to `end_dim` (inclusive) as one."""
     x = as_tensor(input)
-    if x.ndim == 0:
-        return reshape(x, 1)
-    start, end = _axis(start_dim, x.ndim, "flatten"), _axis(end_dim, x.ndim, "flatten")
+    shape = x.shape or (1,)
+    start, end = _axis(start_dim, len(shape), "flatten"), _axis(end_dim, len(shape), "flatten")
     if start > end:
         raise ValueError(f"flatten: expected start_dim <= end_dim, got {start_dim} and {end_dim}")
-    shape = x.shape
-    return reshape(x, *shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :])
+    return _reshaped(x, (*shape[:start], math.prod(shape[start : end + 1]), *shape[end + 1 :]))
 
 
 def permute(input: Any, *dims: int | Sequence[int]) -> Tensor:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import pickle
+from copy import deepcopy as copy_of
+
 import numpy as np
 import pytest
 
@@ -69,6 +72,31 @@ def test_a_changed_frozen_model_is_not_replayed():
     np.testing.assert_array_equal(model(x).numpy(), pynn.tanh(model[0](x)).numpy())
     del model[1]
     np.testing.assert_array_equal(model(x).numpy(), model[0](x).numpy())
+
+
+def test_the_calls_follow_every_change():
+    """What a Sequential fuses is decided again after any change of a layer, and by a copy for itself."""
+    model = nn.Sequential(nn.Conv2d(1, 2, 3), nn.ReLU(), nn.MaxPool2d(2), nn.Flatten(), nn.Linear(2, 2), nn.Sigmoid())
+    x = pynn.randn(2, 1, 4, 4)
+
+    def check(model):
+        expected = x
+        for layer in model:
+            expected = layer(expected)
+        np.testing.assert_array_equal(model(x).detach().numpy(), expected.detach().numpy())
+
+    check(model)
+    model[0].activation = "tanh"  # no longer free for the one that follows
+    check(model)
+    model[1] = nn.Tanh()  # which may not change places with the pooling
+    check(model)
+    for copy in (copy_of(model), pickle.loads(pickle.dumps(model))):
+        with pynn.no_grad():
+            copy[4].weight.fill_(1)
+        copy[5] = nn.ReLU()
+        check(copy)
+    model.append(nn.Identity())
+    check(model)
 
 
 @pytest.mark.parametrize("frozen", [False, True])

@@ -210,6 +210,16 @@ def test_few_channels_have_the_bits_of_many(seed):
         assert same_bits(*gradients)
 
 
+def test_what_was_right_before_is_checked_again():
+    """Geometries are remembered; 1.0 and True are equal to 1 and no integers, a list is as good as a tuple."""
+    x, w = np.ones((1, 2, 4, 4)), np.ones((2, 1, 3, 3))
+    y = ops.conv2d(x, w, stride=(1, 1), padding=1, groups=2).numpy()
+    assert same_bits(ops.conv2d(x, w, stride=[1, 1], padding=[[1, 1], 1], groups=2).numpy(), y)
+    for wrong in ({"stride": (1.0, 1)}, {"stride": (True, 1)}, {"padding": 1.0}, {"groups": 2.0}, {"groups": True}):
+        with pytest.raises(ValueError, match=next(iter(wrong))):
+            ops.conv2d(x, w, **{"stride": (1, 1), "padding": 1, "groups": 2, **wrong})
+
+
 @pytest.mark.parametrize(
     "kernel, c, o, size",
     [
