@@ -124,7 +124,7 @@ std::pair<ArrayRef, OptionalArray> weight_gradient(const ArrayRef& x, const Arra
   p.dy = grad->data;
   p.dw = dw->data;
   OptionalArray db;
-  if (with_bias && dw->size && kernels().conv2d.sums_bias(s)) db = {new_array(x->dtype, {dy->shape[1]})};
+  if (with_bias && dw->size && kernels().conv2d.sums_bias(s, p.strict)) db = {new_array(x->dtype, {dy->shape[1]})};
   p.db = db ? db->data : nullptr;
   if (dw->size) run(kernels().conv2d.weight, p, cost(s));
   const ArrayRef out = contiguous(move_axis(dw, 4, 1));  // (groups, o, kh, kw, c)

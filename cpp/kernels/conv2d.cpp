@@ -195,9 +195,11 @@ Status weight(const Conv2dWeight& p) {
   return p.shape.dtype == DType::float64 ? weight_gradient<double>(p) : weight_gradient<float>(p);
 }
 
+bool sums_bias(const ConvShape& s, bool strict) { return (!strict && weight_winograd_pays(s)) || weight_planes_pay(s); }
+
 }  // namespace
 
 extern const Conv2dKernels conv2d_kernels;
-const Conv2dKernels conv2d_kernels = {forward, data, weight, weight_planes_pay};
+const Conv2dKernels conv2d_kernels = {forward, data, weight, sums_bias};
 
 }  // namespace pynn::PYNN_ISA

@@ -68,7 +68,8 @@ struct Conv2dData {
 // such a tree, and a NaN or an infinity of x may reach every tap of its channel; with fewer than 32 input channels one
 // of dy beside the border may reach the taps that lie outside there. One vector of output channels, where `strict` is
 // false: Winograd's algorithm along the rows, whose terms are products of transformed tiles. Where few output channels
-// are summed in lanes, db (null, or o elements) is the gradient of the bias, the sum of dy in the same order.
+// are summed in lanes and with one vector of them, db (null, or o elements) is the gradient of the bias, the sum of dy
+// in the same order; in Winograd's algorithm the terms are its sums over a tile.
 struct Conv2dWeight {
   static constexpr const char* name = "conv2d_weight";
   static constexpr bool arithmetic = true;
@@ -89,7 +90,7 @@ struct Conv2dKernels {
   Kernel<Conv2d> forward;
   Kernel<Conv2dData> data;
   Kernel<Conv2dWeight> weight;
-  bool (*sums_bias)(const ConvShape& s);  // whether `weight` takes a db
+  bool (*sums_bias)(const ConvShape& s, bool strict);  // whether `weight` takes a db
 };
 
 }  // namespace pynn
