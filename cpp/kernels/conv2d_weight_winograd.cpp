@@ -1,5 +1,5 @@
-// The gradient of the weight by Winograd's algorithm along the rows, for layers of one vector of output channels: the
-// products of transformed tiles of x and dy are summed, 6 for every row of taps, and the sums transformed once.
+// The gradient of the weight by Winograd's algorithm along the rows: the products of transformed tiles of x and dy are
+// summed, 6 for every row of taps, and the sums transformed once.
 #include "kernels/conv2d_weight_tile.h"
 #include "kernels/conv2d_winograd.h"
 
@@ -7,13 +7,24 @@ namespace pynn::PYNN_ISA {
 namespace {
 
 constexpr int64_t L = lanes<float>;
-constexpr int64_t kTransformedBytes = 256 * 1024;  // of x and dy, in L2
+constexpr int64_t kTransformedBytes = 512 * 1024;  // of x and dy, in L2
+constexpr int64_t kMostSums = 170 * 1024;          // 680 KB, in L2 beside them
+constexpr int64_t kBlocks = 8, kLeastTiles = 96;   // so many for the threads, if they do not get smaller than that
 
-// The terms of a sum are tiles.
+// The terms of a sum are tiles. Few blocks of many are cut into more.
 WeightBlocks blocks_of(const ConvShape& s) {
   ConvShape tiles = s;
   tiles.ow = ceil_div(s.ow, kPoints - s.kw + 1);
-  return WeightBlocks(tiles);
+  WeightBlocks b(tiles);
+  if (b.count >= kBlocks || b.columns_count > 1) return b;
+  b.images = min_of(b.images, max_of(ceil_div(kLeastTiles, tiles.ow * s.oh), ceil_div(s.n, kBlocks)));
+  if (b.images == 1) {
+    const int64_t rows = max_of(ceil_div(kLeastTiles, tiles.ow), ceil_div(s.n * s.oh, kBlocks));
+    b.rows = balanced(s.oh, min_of(b.rows, rows));
+    b.rows_count = ceil_div(s.oh, b.rows);
+  }
+  b.count = ceil_div(s.n, b.images) * b.rows_count;
+  return b;
 }
 
 template <int taps>
@@ -27,7 +38,8 @@ struct Plan {
   int64_t rows = max_of(1, min_of(blocks.rows, kTransformedBytes / row_bytes - (taps - 1)));  // of dy, at a time
   // Whole vectors: a store of dy that crosses cache lines takes twice as long.
   int64_t x_slice = (ceil_div((rows + taps - 1) * inputs.row_size(), L) + 1) * L, dy_slice = rows * across * width;
-  int64_t channels = balanced(s.c, most_weight_channels(taps));                // of a tile
+  bool shares_loads = s.o <= 16 && s.c < 32;                                   // the taps of a column those of a pixel
+  int64_t channels = balanced(s.c, most_weight_channels(taps));                // of such a tile
   int64_t sum_slice = taps * s.c * width, size = kPoints * sum_slice + width;  // behind them the sum of dy
 };
 
@@ -57,6 +69,32 @@ void transform_gradients(const Plan<taps>& plan, const float* dy, int64_t rows, 
   }
 }
 
+// sum (kh, c, width) (+)= the products of one point over `rows` rows of dy.
+template <int taps>
+PYNN_INLINE void add_products(const Plan<taps>& plan, const float* u, const float* v, int64_t rows, float* sum,
+                              bool goes_on) {
+  constexpr int64_t W = kTileColumns<float>;
+  const int64_t c = plan.s.c, width = plan.width, row_size = plan.inputs.row_size();
+  if (plan.shares_loads) {
+    const WeightTerms terms = {plan.across, rows, row_size, c, plan.across * width, width};
+    for (int64_t q = 0; q < c; q += plan.channels)
+      for (int64_t i = 0; i < width; i += L)
+        weight_tile_table<taps>.of[min_of(plan.channels, c - q)](terms, u + q, v + i, L, sum + q * width + i, c * width,
+                                                                 width, goes_on);
+    return;
+  }
+  const Runs tiles_of_rows = {rows * plan.across};
+  const int64_t height = balanced(c, kTileRows);
+  for (int64_t t = 0; t < taps; t++, u += row_size, sum += c * width)
+    for (int64_t i = 0; i < width; i += W) {
+      const int64_t columns = min_of(W, width - i);
+      for (int64_t q = 0; q < c; q += height)
+        tiles(0.0f).by_columns[min_of(height, c - q)][columns / L](tiles_of_rows, u + q, c, v + i, width,
+                                                                   sum + q * width + i, width, int(columns),
+                                                                   output_of(goes_on), nullptr);
+    }
+}
+
 // sums (point, kh, c, width) of one block, and (width) of dy behind them.
 template <int taps>
 void sum_block(const Plan<taps>& plan, const float* x, const float* dy, int64_t number, float* scratch, float* split,
@@ -66,22 +104,17 @@ void sum_block(const Plan<taps>& plan, const float* x, const float* dy, int64_t 
   const int64_t first = number % b.rows_count * b.rows, last = min_of(s.oh, first + b.rows);
   const int64_t begin = number / b.rows_count * b.images, end = min_of(s.n, begin + b.images);
   float *const u = scratch, *const v = scratch + kPoints * plan.x_slice;
-  const int64_t row_size = plan.inputs.row_size(), width = plan.width;
   float* const total = sums + kPoints * plan.sum_slice;
-  __builtin_memset(total, 0, size_t(width) * sizeof(float));
+  __builtin_memset(total, 0, size_t(plan.width) * sizeof(float));
   for (int64_t image = begin; image < end; image++)
     for (int64_t row = first; row < last; row += plan.rows) {
       const int64_t count = min_of(plan.rows, last - row), top = row - s.top;
       plan.inputs.transform(x + image * s.h * s.w * s.c, x + s.n * s.h * s.w * s.c, top, top + count + taps - 1, split,
                             u, plan.x_slice);
       transform_gradients(plan, dy + (image * s.oh + row) * s.ow * s.o, count, v, total);
-      const WeightTerms terms = {plan.across, count, row_size, s.c, plan.across * width, width};
       for (int p = 0; p < kPoints; p++)
-        for (int64_t c = 0; c < s.c; c += plan.channels)
-          for (int64_t i = 0; i < width; i += L)
-            weight_tile_table<taps>.of[min_of(plan.channels, s.c - c)](
-                terms, u + p * plan.x_slice + c, v + p * plan.dy_slice + i, L,
-                sums + p * plan.sum_slice + c * width + i, s.c * width, width, image > begin || row > first);
+        add_products(plan, u + p * plan.x_slice, v + p * plan.dy_slice, count, sums + p * plan.sum_slice,
+                     image > begin || row > first);
     }
 }
 
@@ -121,8 +154,9 @@ Status weight_gradient_rows(const Conv2dWeight& p) {
 }  // namespace
 
 bool weight_winograd_pays(const ConvShape& s) {
-  return winograd_applies(s) && winograd_rows_pay(s.kh, s.c, s.o, s.ow) && s.c < 32 && s.n > 0 &&
-         blocks_of(s).columns_count == 1;
+  if (!winograd_applies(s) || s.kh * s.c < 24 || s.o <= 8 || !winograd_tiles_fit(s.kw, s.ow)) return false;
+  const WeightBlocks b = blocks_of(s);
+  return kPoints * s.kh * s.c * s.o <= kMostSums && b.columns_count == 1 && 2 * b.count >= kBlocks;
 }
 
 Status weight_gradient_winograd(const Conv2dWeight& p) {

@@ -223,14 +223,15 @@ def test_what_was_right_before_is_checked_again():
 @pytest.mark.parametrize(
     "kernel, c, o, size",
     [
-        *((3, 64, 64, 28), (3, 32, 48, 14), (5, 32, 64, 14), (5, 40, 33, 9), (3, 131, 150, 17), (3, 523, 259, 10)),
+        *((3, 64, 64, 28), (3, 32, 48, 14), (5, 32, 64, 14), (5, 40, 33, 11), (3, 131, 150, 17), (3, 523, 259, 10)),
         *((3, 16, 16, 28), (3, 9, 12, 13), (5, 6, 16, 14), (5, 16, 9, 11)),
     ],
 )
 def test_winograd_is_about_as_exact(kernel, c, o, size):
     """Its error is at most 2.5 times that of direct sums, in root mean square; without padding and with it."""
     rng = np.random.default_rng(0)
-    x, w = rng.standard_normal((2, c, size, size)), rng.standard_normal((o, c, kernel, kernel)) / (c * kernel**2) ** 0.5
+    x = rng.standard_normal((16 if c < 100 else 2, c, size, size))
+    w = rng.standard_normal((o, c, kernel, kernel)) / (c * kernel**2) ** 0.5
     for padding in (0, kernel // 2):
         dy = rng.standard_normal(ops.conv2d(x, w, padding=padding).shape)
         results = {}
@@ -244,8 +245,8 @@ def test_winograd_is_about_as_exact(kernel, c, o, size):
             finally:
                 pynn.set_precision("fast")
         for i, (exact, fast, strict) in enumerate(zip(*results.values(), strict=True)):
-            # With many outputs the gradient of the weight is a direct sum.
-            assert same_bits(fast, strict) == (i == 2 and o > 16)
+            # With many channels the gradient of the weight is a direct sum.
+            assert same_bits(fast, strict) == (i == 2 and c > 100)
             assert np.square(fast - exact).mean() <= 2.5**2 * np.square(strict - exact).mean()
 
 

@@ -100,11 +100,11 @@ def test_weight_of_one_vector_of_outputs_at_any_width(taps, c, o):
         check_weight((7, c, 3, width), o, (2, taps), (1, 1), (1, 1), (3, width))
 
 
-@pytest.mark.parametrize("taps, c, o", [(5, 6, 16), (5, 13, 9), (3, 17, 16), (3, 8, 13)])
+@pytest.mark.parametrize("taps, c, o", [(5, 6, 16), (5, 13, 9), (3, 17, 16), (3, 8, 13), (3, 40, 33)])
 def test_weight_by_winograd_at_any_width(taps, c, o):
     """Padded and cropped; blocks of several images, of one, and of rows of one."""
     for width in (*range(2, 20), 65):
-        x, dy, dw = check_weight((12, c, 7, width), o, (taps, taps), (taps - 1, 1), (1, 1), (10, width), taps_mix=True)
+        x, dy, dw = check_weight((16, c, 7, width), o, (taps, taps), (taps - 1, 1), (1, 1), (10, width), taps_mix=True)
         if width >= 10:  # tiles of up to 4 pixels that mostly hang over the end of a row do not pay
             check_bias(x, dy, dw, (taps, taps), (taps - 1, 1))
     check_weight((3, c, 41, 26), o, (taps, taps), (-2, -3), (1, 1), (35, 19), taps_mix=True)
