@@ -2,6 +2,7 @@
 // summed, 6 for every row of taps, and the sums transformed once.
 #include "kernels/conv2d_weight_tile.h"
 #include "kernels/conv2d_winograd.h"
+#include "simd/lanes.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -27,20 +28,26 @@ WeightBlocks blocks_of(const ConvShape& s) {
   return b;
 }
 
+// The most input channels whose sums are within kMostSums.
+int64_t most_channels(const ConvShape& s) { return kMostSums / (kPoints * s.kh * ceil_div(s.o, kLanes) * kLanes); }
+
+// The gradients of c input channels, all of them where the sums are not too many. dy is transformed again for each part
+// of them, which takes 1 to 6 % of the products.
 template <int taps>
 struct Plan {
   static constexpr int kOutputs = kTileOutputs<taps>;
   const ConvShape& s;
+  int64_t c;
   const WeightBlocks blocks = blocks_of(s);
   int64_t width = ceil_div(s.o, L) * L, across = ceil_div(s.ow, kOutputs);
-  RowInputs<taps> inputs = {s.h, s.w, s.c, s.left, across};
-  int64_t row_bytes = kPoints * across * (s.c + width) * int64_t(sizeof(float));
+  RowInputs<taps> inputs = {s.h, s.w, s.c, c, s.left, across};
+  int64_t row_bytes = kPoints * across * (c + width) * int64_t(sizeof(float));
   int64_t rows = max_of(1, min_of(blocks.rows, kTransformedBytes / row_bytes - (taps - 1)));  // of dy, at a time
   // Whole vectors: a store of dy that crosses cache lines takes twice as long.
   int64_t x_slice = (ceil_div((rows + taps - 1) * inputs.row_size(), L) + 1) * L, dy_slice = rows * across * width;
-  bool shares_loads = s.o <= 16 && s.c < 32;                                   // the taps of a column those of a pixel
-  int64_t channels = balanced(s.c, most_weight_channels(taps));                // of such a tile
-  int64_t sum_slice = taps * s.c * width, size = kPoints * sum_slice + width;  // behind them the sum of dy
+  bool shares_loads = s.o <= 16 && c < 32;                                   // the taps of a column those of a pixel
+  int64_t channels = balanced(c, most_weight_channels(taps));                // of such a tile
+  int64_t sum_slice = taps * c * width, size = kPoints * sum_slice + width;  // behind them the sum of dy
 };
 
 // v[point * slice + (row * across + tile) * width + o] = A dy of the pixels of a tile of a row; their sums over a tile
@@ -74,7 +81,7 @@ template <int taps>
 PYNN_INLINE void add_products(const Plan<taps>& plan, const float* u, const float* v, int64_t rows, float* sum,
                               bool goes_on) {
   constexpr int64_t W = kTileColumns<float>;
-  const int64_t c = plan.s.c, width = plan.width, row_size = plan.inputs.row_size();
+  const int64_t c = plan.c, width = plan.width, row_size = plan.inputs.row_size();
   if (plan.shares_loads) {
     const WeightTerms terms = {plan.across, rows, row_size, c, plan.across * width, width};
     for (int64_t q = 0; q < c; q += plan.channels)
@@ -97,8 +104,8 @@ PYNN_INLINE void add_products(const Plan<taps>& plan, const float* u, const floa
 
 // sums (point, kh, c, width) of one block, and (width) of dy behind them.
 template <int taps>
-void sum_block(const Plan<taps>& plan, const float* x, const float* dy, int64_t number, float* scratch, float* split,
-               float* sums) {
+void sum_block(const Plan<taps>& plan, const float* x, const float* x_end, const float* dy, int64_t number,
+               float* scratch, float* split, float* sums) {
   const ConvShape& s = plan.s;
   const WeightBlocks& b = plan.blocks;
   const int64_t first = number % b.rows_count * b.rows, last = min_of(s.oh, first + b.rows);
@@ -109,8 +116,7 @@ void sum_block(const Plan<taps>& plan, const float* x, const float* dy, int64_t 
   for (int64_t image = begin; image < end; image++)
     for (int64_t row = first; row < last; row += plan.rows) {
       const int64_t count = min_of(plan.rows, last - row), top = row - s.top;
-      plan.inputs.transform(x + image * s.h * s.w * s.c, x + s.n * s.h * s.w * s.c, top, top + count + taps - 1, split,
-                            u, plan.x_slice);
+      plan.inputs.transform(x + image * s.h * s.w * s.c, x_end, top, top + count + taps - 1, split, u, plan.x_slice);
       transform_gradients(plan, dy + (image * s.oh + row) * s.ow * s.o, count, v, total);
       for (int p = 0; p < kPoints; p++)
         add_products(plan, u + p * plan.x_slice, v + p * plan.dy_slice, count, sums + p * plan.sum_slice,
@@ -118,37 +124,49 @@ void sum_block(const Plan<taps>& plan, const float* x, const float* dy, int64_t 
     }
 }
 
+// The gradients of `c` input channels from `first` on.
 template <int taps>
-Status weight_gradient_rows(const Conv2dWeight& p) {
+Status gradient_of_channels(const Conv2dWeight& p, int64_t first, int64_t c) {
   const ConvShape& s = p.shape;
-  const Plan<taps> plan{s};
-  const float *const x = static_cast<const float*>(p.x), *const dy = static_cast<const float*>(p.dy);
+  const Plan<taps> plan{s, c};
+  const float *const x = static_cast<const float*>(p.x), *const x_end = x + s.n * s.h * s.w * s.c,
+                     *const dy = static_cast<const float*>(p.dy);
   const auto sum = [&](int64_t begin, int64_t end) -> const float* {
     float* const stack = scratch_of<float>(Scratch::partial, tree_levels(end - begin) * plan.size);
     float* const transformed = scratch_of<float>(Scratch::pack_b, kPoints * (plan.x_slice + plan.dy_slice));
     float* const split = scratch_of<float>(Scratch::row, plan.inputs.split_size(plan.rows + taps - 1));
     if (!stack || !transformed || !split) return nullptr;
-    sum_tree(begin, end, plan.size, stack,
-             [&](int64_t number, float* sums) { sum_block(plan, x, dy, number, transformed, split, sums); });
+    sum_tree(begin, end, plan.size, stack, [&](int64_t number, float* sums) {
+      sum_block(plan, x + first, x_end, dy, number, transformed, split, sums);
+    });
     return stack;
   };
-  const double cost = conv_cost<float>(s) * kPoints / (taps * kTileOutputs<taps>);
+  const double cost = conv_cost<float>(s) * double(c) / double(s.c) * kPoints / (taps * kTileOutputs<taps>);
   const float* const sums = parallel_sum_tree<float>(plan.blocks.count, plan.size, cost, sum);
   if (!sums) return Status::out_of_memory;
-  float *const dw = static_cast<float*>(p.dw), *const db = static_cast<float*>(p.db);
+  float *const dw = static_cast<float*>(p.dw) + first * s.o, *const db = static_cast<float*>(p.db);
   for (int64_t i = 0; db && i < s.o; i += L)
     store(db + i, load(sums + kPoints * plan.sum_slice + i), int(min_of(L, s.o - i)));
   for (int64_t t = 0; t < taps; t++)
-    for (int64_t c = 0; c < s.c; c++)
+    for (int64_t q = 0; q < c; q++)
       for (int64_t i = 0; i < s.o; i += L) {
         Vec<float> m[kPoints], g[taps];
         PYNN_UNROLL
-        for (int k = 0; k < kPoints; k++) m[k] = load(sums + k * plan.sum_slice + (t * s.c + c) * plan.width + i);
+        for (int k = 0; k < kPoints; k++) m[k] = load(sums + k * plan.sum_slice + (t * c + q) * plan.width + i);
         transform_sums<taps>(m, g);
         PYNN_UNROLL
-        for (int j = 0; j < taps; j++) store(dw + ((t * taps + j) * s.c + c) * s.o + i, g[j], int(min_of(L, s.o - i)));
+        for (int j = 0; j < taps; j++) store(dw + ((t * taps + j) * s.c + q) * s.o + i, g[j], int(min_of(L, s.o - i)));
       }
   return Status::ok;
+}
+
+template <int taps>
+Status gradient_in_parts(const Conv2dWeight& p) {
+  const int64_t c = p.shape.c, each = balanced(c, most_channels(p.shape));
+  Status status = Status::ok;
+  for (int64_t first = 0; first < c && status == Status::ok; first += each)
+    status = gradient_of_channels<taps>(p, first, min_of(each, c - first));
+  return status;
 }
 
 }  // namespace
@@ -156,11 +174,11 @@ Status weight_gradient_rows(const Conv2dWeight& p) {
 bool weight_winograd_pays(const ConvShape& s) {
   if (!winograd_applies(s) || s.kh * s.c < 24 || s.o <= 8 || !winograd_tiles_fit(s.kw, s.ow)) return false;
   const WeightBlocks b = blocks_of(s);
-  return kPoints * s.kh * s.c * s.o <= kMostSums && b.columns_count == 1 && 2 * b.count >= kBlocks;
+  return most_channels(s) >= min_of(s.c, 32) && b.columns_count == 1 && 2 * b.count >= kBlocks;
 }
 
 Status weight_gradient_winograd(const Conv2dWeight& p) {
-  return p.shape.kh == 3 ? weight_gradient_rows<3>(p) : weight_gradient_rows<5>(p);
+  return p.shape.kh == 3 ? gradient_in_parts<3>(p) : gradient_in_parts<5>(p);
 }
 
 }  // namespace pynn::PYNN_ISA

@@ -112,31 +112,31 @@ PYNN_INLINE bool winograd_tiles_fit(int64_t taps, int64_t ow) {
   return 4 * ceil_div(ow, outputs) * outputs <= 5 * ow;
 }
 
-// The rows of an image (h, w, c) as the tiles of a row see them, transformed: `across` tiles of `outputs` pixels each,
-// the first one beginning `left` pixels before the row. Pixels of one place in their tiles lie together between zeros,
-// a phase, so that vectors go over tiles and channels alike.
+// The rows of an image (h, w, step) as the tiles of a row see them, transformed: `across` tiles of `outputs` pixels
+// each, the first one beginning `left` pixels before the row, and c of their channels. Pixels of one place in their
+// tiles lie together between zeros, a phase, so that vectors go over tiles and channels alike.
 template <int taps>
 struct RowInputs {
   static constexpr int64_t L = lanes<float>;
   static constexpr int kOutputs = kTileOutputs<taps>;
-  int64_t h, w, c, left, across;
+  int64_t h, w, step, c, left, across;
 
   int64_t row_size() const { return across * c; }
   int64_t phase_size() const { return (across + (kPoints - 1) / kOutputs) * c; }
   // Elements of scratch memory for so many rows, beside room for a vector.
-  int64_t split_size(int64_t rows) const { return rows * kOutputs * phase_size() + L + w * c; }
+  int64_t split_size(int64_t rows) const { return rows * kOutputs * phase_size() + L + w * step; }
 
   // u[point * slice + (row * across + tile) * c + channel] for rows [begin, end) of x, zeros where these lie outside;
   // up to a vector is written behind them, and read behind a row where that is before x_end.
   void transform(const float* x, const float* x_end, int64_t begin, int64_t end, float* scratch, float* u,
                  int64_t slice) const {
-    const int64_t size = phase_size(), step = c, split_row = kOutputs * size, row_end = row_size();
+    const int64_t size = phase_size(), tile = c, split_row = kOutputs * size, row_end = row_size();
     for (int64_t row = begin; row < end; row++) {
       float* const phases = scratch + (row - begin) * split_row;
       const float* pixels = x + row * w * step;
-      if (row >= 0 && row < h && pixels + w * step + L > x_end) {
+      if (row >= 0 && row < h && w > 0 && pixels + w * step + L > x_end) {
         float* const copy = scratch + (end - begin) * split_row + L;
-        __builtin_memcpy(copy, pixels, size_t(w * step) * sizeof(float));
+        __builtin_memcpy(copy, pixels, size_t((w - 1) * step + c) * sizeof(float));
         pixels = copy;
       }
       split(pixels, row >= 0 && row < h, phases);
@@ -145,7 +145,7 @@ struct RowInputs {
       for (int64_t i = 0; i < row_end; i += L) {
         Vec<float> d[kPoints];
         PYNN_UNROLL
-        for (int j = 0; j < kPoints; j++) d[j] = load(scratch + j % kOutputs * size + j / kOutputs * step + i);
+        for (int j = 0; j < kPoints; j++) d[j] = load(scratch + j % kOutputs * size + j / kOutputs * tile + i);
         transform_input(d);
         PYNN_UNROLL
         for (int p = 0; p < kPoints; p++) store(u + p * slice + i, d[p]);
@@ -155,17 +155,17 @@ struct RowInputs {
  private:
   // The phases of a row. Whole vectors are stored in the order of memory, each over the end of the one before.
   void split(const float* x, bool inside, float* phases) const {
-    const int64_t step = c, size = phase_size(), tiles = size / c;
+    const int64_t channels = c, next = kOutputs * step, size = phase_size(), tiles = size / c;
     for (int64_t place = 0; place < kOutputs; place++, phases += size) {
       const auto pixels_before = [&](int64_t column) PYNN_LAMBDA {
         return max_of(0, min_of(ceil_div(column - place, kOutputs), tiles));
       };
       const int64_t first = inside ? pixels_before(left) : 0, last = inside ? pixels_before(left + w) : 0;
       const float* from = x + (first * kOutputs + place - left) * step;
-      float *to = phases, *const pixels = phases + first * step, *const zeros = phases + last * step;
+      float *to = phases, *const pixels = phases + first * channels, *const zeros = phases + last * channels;
       for (; to < pixels; to += L) store(to, Vec<float>{});
-      for (to = pixels; to < zeros; from += kOutputs * step, to += step)
-        for (int64_t v = 0; v < step; v += L) store(to + v, load(from + v));
+      for (to = pixels; to < zeros; from += next, to += channels)
+        for (int64_t v = 0; v < channels; v += L) store(to + v, load(from + v));
       for (to = zeros; to < phases + size; to += L) store(to, Vec<float>{});
     }
   }

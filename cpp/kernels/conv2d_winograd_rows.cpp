@@ -15,7 +15,7 @@ struct Plan {
   static constexpr int kOutputs = kTileOutputs<taps>;
   const Winograd& s;
   int64_t width = ceil_div(s.o, L) * L, terms = taps * s.c;
-  RowInputs<taps> inputs = {s.h, s.w, s.c, s.left, ceil_div(s.ow, kOutputs)};
+  RowInputs<taps> inputs = {s.h, s.w, s.c, s.c, s.left, ceil_div(s.ow, kOutputs)};
   // Output rows of a band, and of a tile.
   int64_t band =
       max_of(1, min_of(s.oh, kTransformedBytes / (kPoints * inputs.row_size() * int64_t(sizeof(float))) - (taps - 1)));

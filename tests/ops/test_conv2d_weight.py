@@ -123,9 +123,20 @@ def test_weight_by_winograd_at_any_width(taps, c, o):
         ((2, 96, 12, 15), 12, (3, 3), (-2, -3), (1, 1), (8, 9), 1),  # a cropped input
         ((1, 150, 2, 700), 9, (2, 2), (0, 1), (1, 1), (1, 512), 1),
         ((2, 1100, 5, 5), 300, (1, 1), (0, 0), (1, 1), (5, 5), 1),  # several groups of strips
+        ((24, 150, 8, 8), 130, (3, 3), (1, 1), (1, 1), (8, 8), 1),  # by Winograd in three parts of the channels
+        ((17, 90, 6, 8), 70, (5, 5), (2, 2), (1, 1), (6, 8), 1),  # in two
     ],
 )
-def test_weight_of_many_channels(shape, o, kernel, before, dilation, size, groups):
+@pytest.mark.parametrize("mode", ["fast", "strict"])
+def test_weight_of_many_channels(shape, o, kernel, before, dilation, size, groups, mode):
+    pynn.set_precision(mode)
+    try:
+        check_many_channels(shape, o, kernel, before, dilation, size, groups)
+    finally:
+        pynn.set_precision("fast")
+
+
+def check_many_channels(shape, o, kernel, before, dilation, size, groups):
     x, dy, dw = check_weight(shape, o, kernel, before, dilation, size, groups)
 
     def part(group, channels):  # so few channels go another way, with the same bits
