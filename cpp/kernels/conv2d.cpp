@@ -168,7 +168,7 @@ Status data_as(const Conv2dData& p) {
 // Chosen by the shape of the layer: an image has the same bits alone and in any batch.
 using WinogradWay = Status (*)(const Winograd&);
 WinogradWay winograd_way(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow) {
-  return winograd_pays(taps, c, o, oh, ow) ? winograd : winograd_rows_pay(taps, c, o, ow) ? winograd_rows : nullptr;
+  return winograd_pays(taps, c, o, oh, ow) ? winograd : winograd_rows_pay(taps, c, o, oh, ow) ? winograd_rows : nullptr;
 }
 
 Status forward(const Conv2d& p) {

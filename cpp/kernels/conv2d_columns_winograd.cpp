@@ -204,8 +204,10 @@ Status data_by_taps(const Conv2dData& p) {
 
 }  // namespace
 
+// Without pixels of dx beyond all windows. Fewer than 16 terms a product do not pay for the sums' way to memory.
 bool columns_winograd_pay(const ConvShape& s) {
-  return winograd_applies(s) && columns_pay(s) && s.top >= 0 && winograd_tiles_fit(s.kw, s.ow);
+  return winograd_applies(s) && columns_pay(s) && s.o >= 16 && s.top >= 0 && s.left + s.w <= s.ow + s.kw - 1 &&
+         winograd_tiles_fit(s.kw, s.oh, s.ow);
 }
 
 Status data_columns_winograd(const Conv2dData& p) { return p.shape.kw == 3 ? data_by_taps<3>(p) : data_by_taps<5>(p); }

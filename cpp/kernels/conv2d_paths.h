@@ -60,7 +60,7 @@ bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow);
 
 // The same along the rows alone; a NaN spreads over its tile of 4 or 2 pixels of a row.
 Status winograd_rows(const Winograd& s);
-bool winograd_rows_pay(int64_t taps, int64_t c, int64_t o, int64_t ow);
+bool winograd_rows_pay(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow);
 
 // The gradient of the input of few channels, whose rows of taps fill vectors.
 bool columns_pay(const ConvShape& s);

@@ -10,19 +10,21 @@ namespace {
 constexpr int64_t L = lanes<float>;
 constexpr int64_t kTransformedBytes = 512 * 1024;  // of x and dy, in L2
 constexpr int64_t kMostSums = 170 * 1024;          // 680 KB, in L2 beside them
-constexpr int64_t kBlocks = 8, kLeastTiles = 96;   // so many for the threads, if they do not get smaller than that
+constexpr int64_t kMostTiles = 256;                // terms of a block: twice as many double the error of a direct sum
+constexpr int64_t kBlocks = 8, kLeastTiles = 96;   // a multiple of so many for the threads, where they have that many
 
-// The terms of a sum are tiles. Few blocks of many are cut into more.
+// The terms of a sum are tiles.
 WeightBlocks blocks_of(const ConvShape& s) {
-  ConvShape tiles = s;
-  tiles.ow = ceil_div(s.ow, kPoints - s.kw + 1);
-  WeightBlocks b(tiles);
-  if (b.count >= kBlocks || b.columns_count > 1) return b;
-  b.images = min_of(b.images, max_of(ceil_div(kLeastTiles, tiles.ow * s.oh), ceil_div(s.n, kBlocks)));
-  if (b.images == 1) {
-    const int64_t rows = max_of(ceil_div(kLeastTiles, tiles.ow), ceil_div(s.n * s.oh, kBlocks));
-    b.rows = balanced(s.oh, min_of(b.rows, rows));
-    b.rows_count = ceil_div(s.oh, b.rows);
+  const int64_t across = ceil_div(s.ow, kPoints - s.kw + 1), each = across * s.oh;
+  int64_t rows = max_of(1, kMostTiles / across);
+  if (s.n < kBlocks) rows = min_of(rows, max_of(ceil_div(kLeastTiles, across), ceil_div(s.n * s.oh, kBlocks)));
+  WeightBlocks b(s);
+  b.columns = s.ow, b.columns_count = 1;
+  b.rows = balanced(s.oh, rows), b.rows_count = ceil_div(s.oh, b.rows);
+  b.images = 1;
+  if (b.rows_count == 1) {
+    const int64_t most = max_of(1, kMostTiles / each), count = ceil_div(ceil_div(s.n, most), kBlocks) * kBlocks;
+    b.images = min_of(most, max_of(ceil_div(kLeastTiles, each), ceil_div(s.n, count)));
   }
   b.count = ceil_div(s.n, b.images) * b.rows_count;
   return b;
@@ -30,6 +32,13 @@ WeightBlocks blocks_of(const ConvShape& s) {
 
 // The most input channels whose sums are within kMostSums.
 int64_t most_channels(const ConvShape& s) { return kMostSums / (kPoints * s.kh * ceil_div(s.o, kLanes) * kLanes); }
+
+// The rows of dy that are transformed together, with those of c channels of x.
+int64_t rows_at_once(const ConvShape& s, int64_t c) {
+  const int64_t across = ceil_div(s.ow, kPoints - s.kw + 1), width = ceil_div(s.o, kLanes) * kLanes;
+  const int64_t row_bytes = kPoints * across * (c + width) * int64_t(sizeof(float));
+  return max_of(1, kTransformedBytes / row_bytes - (s.kh - 1));
+}
 
 // The gradients of c input channels, all of them where the sums are not too many. dy is transformed again for each part
 // of them, which takes 1 to 6 % of the products.
@@ -41,8 +50,7 @@ struct Plan {
   const WeightBlocks blocks = blocks_of(s);
   int64_t width = ceil_div(s.o, L) * L, across = ceil_div(s.ow, kOutputs);
   RowInputs<taps> inputs = {s.h, s.w, s.c, c, s.left, across};
-  int64_t row_bytes = kPoints * across * (c + width) * int64_t(sizeof(float));
-  int64_t rows = max_of(1, min_of(blocks.rows, kTransformedBytes / row_bytes - (taps - 1)));  // of dy, at a time
+  int64_t rows = min_of(blocks.rows, rows_at_once(s, c));  // of dy
   // Whole vectors: a store of dy that crosses cache lines takes twice as long.
   int64_t x_slice = (ceil_div((rows + taps - 1) * inputs.row_size(), L) + 1) * L, dy_slice = rows * across * width;
   bool shares_loads = s.o <= 16 && c < 32;                                   // the taps of a column those of a pixel
@@ -50,8 +58,8 @@ struct Plan {
   int64_t sum_slice = taps * c * width, size = kPoints * sum_slice + width;  // behind them the sum of dy
 };
 
-// v[point * slice + (row * across + tile) * width + o] = A dy of the pixels of a tile of a row; their sums over a tile
-// are added to total[o], one after the other.
+// v[point * slice + (row * across + tile) * width + o] = A dy of the pixels of a tile of a row; the sums of tiles are
+// added up to those of rows, and these to total[o].
 template <int taps>
 void transform_gradients(const Plan<taps>& plan, const float* dy, int64_t rows, float* v, float* total) {
   constexpr int kOutputs = kTileOutputs<taps>;
@@ -61,7 +69,8 @@ void transform_gradients(const Plan<taps>& plan, const float* dy, int64_t rows, 
     const float* row = dy;
     float* to = v;
     Vec<float> sum = load(total + i);
-    for (int64_t r = 0; r < rows; r++, row += ow * o)
+    for (int64_t r = 0; r < rows; r++, row += ow * o) {
+      Vec<float> row_sum = {};
       for (int64_t column = 0; column < ow; column += kOutputs, to += width) {
         Vec<float> d[kOutputs], out[kPoints];
         PYNN_UNROLL
@@ -70,8 +79,10 @@ void transform_gradients(const Plan<taps>& plan, const float* dy, int64_t rows, 
         PYNN_UNROLL
         for (int p = 0; p < kPoints; p++) store(to + p * slice, out[p]);
         if constexpr (kOutputs == 4) d[0] = d[0] + d[2], d[1] = d[1] + d[3];
-        sum = sum + (d[0] + d[1]);
+        row_sum = row_sum + (d[0] + d[1]);
       }
+      sum = sum + row_sum;
+    }
     store(total + i, sum);
   }
 }
@@ -83,6 +94,7 @@ PYNN_INLINE void add_products(const Plan<taps>& plan, const float* u, const floa
   constexpr int64_t W = kTileColumns<float>;
   const int64_t c = plan.c, width = plan.width, row_size = plan.inputs.row_size();
   if (plan.shares_loads) {
+    // The tile's rows are the columns here, and its neighbouring pixels lie below each other.
     const WeightTerms terms = {plan.across, rows, row_size, c, plan.across * width, width};
     for (int64_t q = 0; q < c; q += plan.channels)
       for (int64_t i = 0; i < width; i += L)
@@ -171,10 +183,14 @@ Status gradient_in_parts(const Conv2dWeight& p) {
 
 }  // namespace
 
+// The kh - 1 rows of x between two blocks, or passes of one, are transformed twice: these have as many rows at least.
 bool weight_winograd_pays(const ConvShape& s) {
-  if (!winograd_applies(s) || s.kh * s.c < 24 || s.o <= 8 || !winograd_tiles_fit(s.kw, s.ow)) return false;
+  if (!winograd_applies(s) || s.kh * s.c < 24 || s.o <= 8 || s.n == 0 || !winograd_tiles_fit(s.kw, s.oh, s.ow))
+    return false;
+  const int64_t most = most_channels(s);
+  if (most < min_of(s.c, 32)) return false;
   const WeightBlocks b = blocks_of(s);
-  return most_channels(s) >= min_of(s.c, 32) && b.columns_count == 1 && 2 * b.count >= kBlocks;
+  return 2 * b.count >= kBlocks && min_of(b.rows, rows_at_once(s, balanced(s.c, most))) >= s.kh - 1;
 }
 
 Status weight_gradient_winograd(const Conv2dWeight& p) {

@@ -106,10 +106,11 @@ PYNN_INLINE void transform_sums(const Vec<float> (&m)[kPoints], Vec<float> (&g)[
   g[taps - 1] = g[taps - 1] + m[5];
 }
 
-// Whether few of the outputs that the tiles of a row compute are beyond its end.
-PYNN_INLINE bool winograd_tiles_fit(int64_t taps, int64_t ow) {
+// Whether few of the outputs that the tiles of a row compute are beyond its end, and few of the rows of x that they
+// need are those of the border.
+PYNN_INLINE bool winograd_tiles_fit(int64_t taps, int64_t oh, int64_t ow) {
   const int64_t outputs = kPoints - taps + 1;
-  return 4 * ceil_div(ow, outputs) * outputs <= 5 * ow;
+  return oh >= 8 && 4 * ceil_div(ow, outputs) * outputs <= 5 * ow;
 }
 
 // The rows of an image (h, w, step) as the tiles of a row see them, transformed: `across` tiles of `outputs` pixels
@@ -130,22 +131,23 @@ struct RowInputs {
   // up to a vector is written behind them, and read behind a row where that is before x_end.
   void transform(const float* x, const float* x_end, int64_t begin, int64_t end, float* scratch, float* u,
                  int64_t slice) const {
-    const int64_t size = phase_size(), tile = c, split_row = kOutputs * size, row_end = row_size();
+    const int64_t phase = phase_size(), tile = c, split_row = kOutputs * phase, size = row_size();
     for (int64_t row = begin; row < end; row++) {
       float* const phases = scratch + (row - begin) * split_row;
+      const bool inside = row >= 0 && row < h;
       const float* pixels = x + row * w * step;
-      if (row >= 0 && row < h && w > 0 && pixels + w * step + L > x_end) {
+      if (inside && w > 0 && pixels + w * step + L > x_end) {
         float* const copy = scratch + (end - begin) * split_row + L;
         __builtin_memcpy(copy, pixels, size_t((w - 1) * step + c) * sizeof(float));
         pixels = copy;
       }
-      split(pixels, row >= 0 && row < h, phases);
+      split(pixels, inside, phases);
     }
-    for (int64_t row = begin; row < end; row++, u += row_end, scratch += split_row)
-      for (int64_t i = 0; i < row_end; i += L) {
+    for (int64_t row = begin; row < end; row++, u += size, scratch += split_row)
+      for (int64_t i = 0; i < size; i += L) {
         Vec<float> d[kPoints];
         PYNN_UNROLL
-        for (int j = 0; j < kPoints; j++) d[j] = load(scratch + j % kOutputs * size + j / kOutputs * tile + i);
+        for (int j = 0; j < kPoints; j++) d[j] = load(scratch + j % kOutputs * phase + j / kOutputs * tile + i);
         transform_input(d);
         PYNN_UNROLL
         for (int p = 0; p < kPoints; p++) store(u + p * slice + i, d[p]);

@@ -106,9 +106,11 @@ Status correlate_rows(const Winograd& s) {
 
 }  // namespace
 
-bool winograd_rows_pay(int64_t taps, int64_t c, int64_t o, int64_t ow) {
+// Bands of at least 8 rows: the taps - 1 rows between two of them are transformed twice.
+bool winograd_rows_pay(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow) {
   const int64_t row_bytes = ceil_div(ow, kPoints - taps + 1) * c * kPoints * int64_t(sizeof(float));
-  return taps * c >= 24 && o > 8 && o <= 16 && winograd_tiles_fit(taps, ow) && row_bytes <= kTransformedBytes / 4;
+  return taps * c >= 24 && o > 8 && o <= 16 && winograd_tiles_fit(taps, oh, ow) &&
+         row_bytes * (8 + taps - 1) <= kTransformedBytes;
 }
 
 Status winograd_rows(const Winograd& s) { return s.taps == 3 ? correlate_rows<3>(s) : correlate_rows<5>(s); }

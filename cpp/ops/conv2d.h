@@ -66,10 +66,11 @@ struct Conv2dData {
 // most 512 terms, each one chain, added in a pairwise tree: the same bits at any thread count. Few output channels in
 // float32: 16 lanes, pixels taking turns, over blocks of at most 128 terms a lane; blocks, then lanes, are added in
 // such a tree, and a NaN or an infinity of x may reach every tap of its channel; with fewer than 32 input channels one
-// of dy beside the border may reach the taps that lie outside there. Where `strict` is false and there
-// are enough tiles, not too many channels: Winograd's algorithm along the rows, whose terms are products of transformed
-// tiles. Where sums_bias says so, db (null, or o elements) is the gradient of the bias, the sum of dy in the same
-// order, in Winograd's algorithm that of its sums over a tile.
+// of dy beside the border may reach the taps that lie outside there. Where `strict` is false, the images have enough
+// tiles and the channels are not too many: Winograd's algorithm along the rows, with terms that are products of
+// transformed tiles, at most 256 in a block; a NaN or an infinity may reach the taps of its row. Where sums_bias says
+// so, db (null, or o elements) is the gradient of the bias, the sum of dy in the same order; in Winograd's algorithm
+// over tiles, then rows, then blocks.
 struct Conv2dWeight {
   static constexpr const char* name = "conv2d_weight";
   static constexpr bool arithmetic = true;

@@ -86,11 +86,12 @@ def _commute(layer: Module, following: Module) -> bool:
 class _Plan:
     """The calls of a Sequential: layers in their order, with the activation that they apply themselves or None.
 
-    Valid until an attribute of a module changes. A copy of the Sequential makes its own.
+    Valid until an attribute of any module is set. A copy of the Sequential makes its own.
     """
 
-    def __init__(self, layers: list[Module]) -> None:
-        self.epoch = changes.epoch
+    def __init__(self, model: _Ordered) -> None:
+        self.epoch = changes.epoch  # before looking: another thread may set one meanwhile
+        layers = model._layers()
         self.calls: list[tuple[Module, str | None]] = []
         i = 0
         while i < len(layers):
@@ -122,8 +123,10 @@ class Sequential(_Ordered):
     `Sequential(a, b)` names them "0", "1"; `Sequential({"first": a, "second": b})` uses the given names. A Linear
     or convolution layer followed by Sigmoid, Tanh or ReLU runs as one kernel; a ReLU before max pooling runs after it,
     where there is less to do. Both have the bits of the modules one by one. A layer whose instance has a
-    `forward` of its own is called by itself.
+    `forward` of its own, set as an attribute, is called by itself.
     """
+
+    __slots__ = ("_plan",)  # beside the attributes, which others go over and compare
 
     def __init__(self, *modules: Module | Mapping[str, Module]) -> None:
         if len(modules) == 1 and isinstance(modules[0], Mapping):
@@ -149,9 +152,10 @@ class Sequential(_Ordered):
             output = replay(self, input)
             if output is not None:
                 return output
-        plan = vars(self).get("_plan")
-        if plan is None or plan.epoch != changes.epoch:
-            plan = vars(self)["_plan"] = _Plan(self._layers())
+        plan = getattr(self, "_plan", None)
+        if plan is None or plan.epoch is not changes.epoch:
+            plan = _Plan(self)
+            object.__setattr__(self, "_plan", plan)
         for layer, activation in plan.calls:
             input = layer(input) if activation is None else layer(input, activation=activation)
         return input

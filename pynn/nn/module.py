@@ -17,9 +17,10 @@ from .preprocessing import Preprocessing
 
 
 class _Changes:
-    """Counts the changes of attributes of all modules: who has seen none since knows that all are as they were."""
+    """`epoch` is another object after each change of an attribute of any module: who still sees the one that was there
+    before it looked at some modules knows that these are as they were."""
 
-    epoch = 0
+    epoch = object()
 
 
 changes = _Changes()
@@ -54,12 +55,12 @@ class Module:
                 f"{type(self).__name__}: expected a Parameter or None as {name}, got {type(value).__name__}; "
                 f"values are replaced by {name}.data = … or, under pynn.no_grad(), {name}.copy_(…)"
             )
-        changes.epoch += 1
         object.__setattr__(self, name, value)
+        changes.epoch = object()
 
     def __delattr__(self, name: str) -> None:
-        changes.epoch += 1
         object.__delattr__(self, name)
+        changes.epoch = object()
 
     def register_buffer(self, name: str, tensor: Tensor | None, persistent: bool = True) -> None:
         """Add a tensor that is part of the state but no parameter; in `state_dict()` unless `persistent=False`."""

@@ -25,11 +25,11 @@ class Replay:
 
     def watch(self, model: Module) -> None:
         """What the model is now is what recordings are valid for."""
+        self._epoch = changes.epoch
         self._attributes = [(vars(m), list(vars(m).values())) for m in model.modules()]
         tensors = {id(v): v for _, values in self._attributes for v in values if isinstance(v, Tensor)}
         self._tensors = tuple(tensors.values())
         self._arrays = tuple([t._array for t in self._tensors])
-        self._epoch = changes.epoch
 
     def __reduce__(self) -> tuple:
         return type(None), ()
@@ -54,7 +54,7 @@ class Replay:
         return None
 
     def _unchanged(self) -> bool:
-        if self._epoch != changes.epoch:
+        if self._epoch is not changes.epoch:
             epoch = changes.epoch
             for attributes, values in self._attributes:
                 if len(attributes) != len(values) or not _same(attributes.values(), values):

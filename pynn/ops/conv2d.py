@@ -35,7 +35,8 @@ def conv2d(
     same bits at any number of threads and for an image alone: each element is one chain of fused multiply-adds over
     KH, KW, C (KH, C, KW in float32 with 9 to 16 output channels of one group and 3 or 5 taps in a row, without dilation
     and with a stride of 1 or 2 along it), except where Winograd's algorithm serves (float32 layers of 3 x 3 or 5 x 5
-    taps, stride 1, with at least 32 channels in and out, or 9 to 16 out; see `pynn.set_precision`).
+    taps, stride 1, with at least 32 channels in and out or, if at least 8 or 5 in, 9 to 16 out; see
+    `pynn.set_precision`).
 
     Raises ValueError where shapes or arguments do not fit; TypeError unless all are float32 or all float64.
     """

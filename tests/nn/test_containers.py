@@ -99,6 +99,21 @@ def test_the_calls_follow_every_change():
     check(model)
 
 
+def test_calls_are_no_attributes():
+    """What a Sequential remembers is neither seen by those who go over its layers nor a change of a frozen model."""
+    model = nn.Sequential({"_plans": nn.Linear(3, 3), "relu": nn.ReLU()})
+    for _ in model.children():
+        model(pynn.randn(2, 3))
+    before = dict(vars(model))
+    model.freeze()
+    for _ in range(4):
+        model(pynn.randn(2, 3))
+        nn.Linear(2, 2)
+    assert vars(model)["_replay"]._programs and vars(model).keys() - before.keys() == {"_replay", "training"}
+    with pytest.raises(ValueError, match="_plan"):
+        nn.Sequential({"_plan": nn.ReLU()})
+
+
 @pytest.mark.parametrize("frozen", [False, True])
 @pytest.mark.parametrize("replaced", range(6))
 def test_a_replaced_forward_is_called(replaced, frozen):

@@ -124,7 +124,7 @@ def test_weight_by_winograd_at_any_width(taps, c, o):
         ((1, 150, 2, 700), 9, (2, 2), (0, 1), (1, 1), (1, 512), 1),
         ((2, 1100, 5, 5), 300, (1, 1), (0, 0), (1, 1), (5, 5), 1),  # several groups of strips
         ((24, 150, 8, 8), 130, (3, 3), (1, 1), (1, 1), (8, 8), 1),  # by Winograd in three parts of the channels
-        ((17, 90, 6, 8), 70, (5, 5), (2, 2), (1, 1), (6, 8), 1),  # in two
+        ((17, 90, 8, 8), 70, (5, 5), (2, 2), (1, 1), (8, 8), 1),  # in two
     ],
 )
 @pytest.mark.parametrize("mode", ["fast", "strict"])
