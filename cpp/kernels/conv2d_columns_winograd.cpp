@@ -16,9 +16,9 @@ struct Plan {
   const ConvShape& s;
   int64_t size = taps * s.c, width = ceil_div(size, kLanes) * kLanes;  // of a column
   int64_t o = ceil_div(s.o, L) * L;
-  int64_t across = ceil_div(s.ow, kOutputs), pixels = across * kOutputs + taps - 1;  // that the tiles of a row reach
+  int64_t across = tiles_across(taps, s.ow), pixels = across * kOutputs + taps - 1;  // that the tiles of a row reach
   int64_t tiles = balanced(s.oh * across, kTileRows);                                // at a time
-  int64_t row_size() const { return max_of(pixels, s.left + s.w) * s.c + kMostColumnChannels; }
+  int64_t row_size() const { return pixels * s.c + kMostColumnChannels; }
 };
 
 // packed (point, o, width); `taps_of` has room for (taps, width) elements.
@@ -30,14 +30,7 @@ void pack_weights(const Plan<taps>& plan, const float* weight, float* taps_of, f
     for (int64_t row = 0; row < taps; row++)
       for (int64_t j = 0; j < taps; j++, weight += s.c)
         for (int64_t c = 0; c < s.c; c++) taps_of[j * plan.width + row * s.c + c] = weight[c];
-    for (int64_t v = 0; v < plan.width; v += L) {
-      Vec<float> g[taps], u[kPoints];
-      PYNN_UNROLL
-      for (int j = 0; j < taps; j++) g[j] = load(taps_of + j * plan.width + v);
-      transform_weight<taps>(g, u);
-      PYNN_UNROLL
-      for (int p = 0; p < kPoints; p++) store(packed + p * s.o * plan.width + v, u[p]);
-    }
+    transform_weights<taps>(taps_of, plan.width, plan.width, packed, s.o * plan.width);
   }
 }
 
@@ -53,13 +46,8 @@ void multiply_tiles(const Plan<taps>& plan, const float* packed, const float* dy
   for (int64_t t = 0; t < count; t++) {
     const float* pixel = dy + (row * s.ow + column) * s.o;
     for (int64_t i = 0; i < s.o; i += L) {
-      const int n = int(min_of(L, s.o - i));
-      Vec<float> d[kOutputs], out[kPoints];
-      PYNN_UNROLL
-      for (int j = 0; j < kOutputs; j++) d[j] = load(pixel + j * s.o + i, column + j < s.ow ? n : 0);
-      transform_gradient<taps>(d, out);
-      PYNN_UNROLL
-      for (int p = 0; p < kPoints; p++) store(v + p * slice + t * plan.o + i, out[p]);
+      Vec<float> d[kOutputs];
+      transform_tile<taps>(pixel + i, s.o, s.ow - column, int(min_of(L, s.o - i)), v + t * plan.o + i, slice, d);
     }
     column += kOutputs;
     if (column >= s.ow) column = 0, row++;

@@ -13,31 +13,32 @@ constexpr int64_t kMostSums = 170 * 1024;          // 680 KB, in L2 beside them
 constexpr int64_t kMostTiles = 256;  // terms of a block: 1.8 times the error of a direct sum, 512 2.4 times
 constexpr int64_t kBlocks = 8, kLeastTiles = 96;  // a multiple of so many for the threads, where they have that many
 
-// The terms of a sum are tiles.
-WeightBlocks blocks_of(const ConvShape& s) {
-  const int64_t across = ceil_div(s.ow, kPoints - s.kw + 1), each = across * s.oh;
-  int64_t rows = max_of(1, kMostTiles / across);
-  if (s.n < kBlocks) rows = min_of(rows, max_of(ceil_div(kLeastTiles, across), ceil_div(s.n * s.oh, kBlocks)));
-  WeightBlocks b(s);
-  b.columns = s.ow, b.columns_count = 1;
-  b.rows = balanced(s.oh, rows), b.rows_count = ceil_div(s.oh, b.rows);
-  b.images = 1;
-  if (b.rows_count == 1) {
-    const int64_t most = max_of(1, kMostTiles / each), count = ceil_div(ceil_div(s.n, most), kBlocks) * kBlocks;
-    b.images = min_of(most, max_of(ceil_div(kLeastTiles, each), ceil_div(s.n, count)));
+// What is summed in one chain, whose terms are tiles: some images, or rows of one.
+struct Blocks {
+  int64_t images = 1, rows, rows_count, count;
+  explicit Blocks(const ConvShape& s) {
+    const int64_t across = tiles_across(s.kw, s.ow), each = across * s.oh;
+    int64_t most_rows = max_of(1, kMostTiles / across);
+    if (s.n < kBlocks)
+      most_rows = min_of(most_rows, max_of(ceil_div(kLeastTiles, across), ceil_div(s.n * s.oh, kBlocks)));
+    rows = balanced(s.oh, most_rows);
+    rows_count = ceil_div(s.oh, rows);
+    if (rows_count == 1) {
+      const int64_t most = max_of(1, kMostTiles / each), wanted = ceil_div(ceil_div(s.n, most), kBlocks) * kBlocks;
+      images = min_of(most, max_of(ceil_div(kLeastTiles, each), ceil_div(s.n, wanted)));
+    }
+    count = ceil_div(s.n, images) * rows_count;
   }
-  b.count = ceil_div(s.n, b.images) * b.rows_count;
-  return b;
-}
+};
 
 // The most input channels whose sums are within kMostSums.
 int64_t most_channels(const ConvShape& s) { return kMostSums / (kPoints * s.kh * ceil_div(s.o, kLanes) * kLanes); }
 
 // The rows of dy that are transformed together, with those of c channels of x.
 int64_t rows_at_once(const ConvShape& s, int64_t c) {
-  const int64_t across = ceil_div(s.ow, kPoints - s.kw + 1), width = ceil_div(s.o, kLanes) * kLanes;
+  const int64_t across = tiles_across(s.kw, s.ow), width = ceil_div(s.o, kLanes) * kLanes;
   const int64_t row_bytes = kPoints * across * (c + width) * int64_t(sizeof(float));
-  return max_of(1, kTransformedBytes / row_bytes - (s.kh - 1));
+  return kTransformedBytes / row_bytes - (s.kh - 1);
 }
 
 // The gradients of c input channels, all of them where the sums are not too many. dy is transformed again for each part
@@ -47,8 +48,8 @@ struct Plan {
   static constexpr int kOutputs = kTileOutputs<taps>;
   const ConvShape& s;
   int64_t c;
-  const WeightBlocks blocks = blocks_of(s);
-  int64_t width = ceil_div(s.o, L) * L, across = ceil_div(s.ow, kOutputs);
+  const Blocks blocks{s};
+  int64_t width = ceil_div(s.o, L) * L, across = tiles_across(taps, s.ow);
   RowInputs<taps> inputs = {s.h, s.w, s.c, c, s.left, across};
   int64_t rows = min_of(blocks.rows, rows_at_once(s, c));  // of dy
   // Whole vectors: a store of dy that crosses cache lines takes twice as long.
@@ -72,12 +73,8 @@ void transform_gradients(const Plan<taps>& plan, const float* dy, int64_t rows, 
     for (int64_t r = 0; r < rows; r++, row += ow * o) {
       Vec<float> row_sum = {};
       for (int64_t column = 0; column < ow; column += kOutputs, to += width) {
-        Vec<float> d[kOutputs], out[kPoints];
-        PYNN_UNROLL
-        for (int j = 0; j < kOutputs; j++) d[j] = load(row + (column + j) * o, column + j < ow ? n : 0);
-        transform_gradient<taps>(d, out);
-        PYNN_UNROLL
-        for (int p = 0; p < kPoints; p++) store(to + p * slice, out[p]);
+        Vec<float> d[kOutputs];
+        transform_tile<taps>(row + column * o, o, ow - column, n, to, slice, d);
         if constexpr (kOutputs == 4) d[0] = d[0] + d[2], d[1] = d[1] + d[3];
         row_sum = row_sum + (d[0] + d[1]);
       }
@@ -119,7 +116,7 @@ template <int taps>
 void sum_block(const Plan<taps>& plan, const float* x, const float* x_end, const float* dy, int64_t number,
                float* scratch, float* split, float* sums) {
   const ConvShape& s = plan.s;
-  const WeightBlocks& b = plan.blocks;
+  const Blocks& b = plan.blocks;
   const int64_t first = number % b.rows_count * b.rows, last = min_of(s.oh, first + b.rows);
   const int64_t begin = number / b.rows_count * b.images, end = min_of(s.n, begin + b.images);
   float *const u = scratch, *const v = scratch + kPoints * plan.x_slice;
@@ -189,7 +186,7 @@ bool weight_winograd_pays(const ConvShape& s) {
     return false;
   const int64_t most = most_channels(s);
   if (most < min_of(s.c, 32)) return false;
-  const WeightBlocks b = blocks_of(s);
+  const Blocks b(s);
   return 2 * b.count >= kBlocks && min_of(b.rows, rows_at_once(s, balanced(s.c, most))) >= s.kh - 1;
 }
 

@@ -10,25 +10,23 @@ namespace {
 
 using V = Vec<float>;
 constexpr int64_t L = lanes<float>, W = kTileColumns<float>;
-constexpr int kIn = kPoints, kSlices = kIn * kIn;
-template <int taps>
-constexpr int kOut = kTileOutputs<taps>;
+constexpr int kSlices = kPoints * kPoints;
 
 // u[36] of the vectors at w + tap * step; `turned` takes the taps in reverse.
 template <int taps>
-PYNN_INLINE void transform_taps(const float* w, int64_t step, bool turned, int n, V (&u)[kIn][kIn]) {
-  V half[kIn][taps];
+PYNN_INLINE void transform_taps(const float* w, int64_t step, bool turned, int n, V (&u)[kPoints][kPoints]) {
+  V half[kPoints][taps];
   PYNN_UNROLL
   for (int j = 0; j < taps; j++) {
-    V g[taps], column[kIn];
+    V g[taps], column[kPoints];
     PYNN_UNROLL
     for (int i = 0; i < taps; i++) g[i] = load(w + (turned ? taps * taps - 1 - taps * i - j : taps * i + j) * step, n);
     transform_weight<taps>(g, column);
     PYNN_UNROLL
-    for (int i = 0; i < kIn; i++) half[i][j] = column[i];
+    for (int i = 0; i < kPoints; i++) half[i][j] = column[i];
   }
   PYNN_UNROLL
-  for (int i = 0; i < kIn; i++) transform_weight<taps>(half[i], u[i]);
+  for (int i = 0; i < kPoints; i++) transform_weight<taps>(half[i], u[i]);
 }
 
 // Panel of the columns of o from `first` on, rows [begin, end) of c, in every slice of u. Vectors lie along o, as they
@@ -55,7 +53,7 @@ void pack_weights(const Winograd& s, int64_t first, int64_t begin, int64_t end, 
         }
     for (int64_t c = 0; c < rows; c++)
       for (int64_t v = 0; v < width; v += L) {
-        V slices[kIn][kIn];
+        V slices[kPoints][kPoints];
         if (s.turned) {
           const float* w = s.weight + (begin + c) * kTaps * s.o + first + v;
           for (int tap = 0; tap < kTaps; tap++) __builtin_prefetch(w + (kAhead * kTaps + tap) * s.o, 0, 2);
@@ -64,7 +62,7 @@ void pack_weights(const Winograd& s, int64_t first, int64_t begin, int64_t end, 
           transform_taps<taps>(block + c * width + v, L * width, false, L, slices);
         }
         PYNN_UNROLL
-        for (int i = 0; i < kSlices; i++) store(u + i * slice + c * width + v, slices[i / kIn][i % kIn]);
+        for (int i = 0; i < kSlices; i++) store(u + i * slice + c * width + v, slices[i / kPoints][i % kPoints]);
       }
   }
 }
@@ -85,35 +83,35 @@ template <int taps>
 void gather_inputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, int64_t slice, const float* zeros,
                    float* v) {
   for (; begin < end; begin++, v += step) {
-    const Place place(s, begin, kOut<taps>);
-    const float* pixels[kIn][kIn];
-    for (int i = 0; i < kIn; i++)
-      for (int j = 0; j < kIn; j++) {
+    const Place place(s, begin, kTileOutputs<taps>);
+    const float* pixels[kPoints][kPoints];
+    for (int i = 0; i < kPoints; i++)
+      for (int j = 0; j < kPoints; j++) {
         const int64_t row = place.row - s.top + i, column = place.column - s.left + j;
         const bool inside = row >= 0 && row < s.h && column >= 0 && column < s.w;
         pixels[i][j] = inside ? s.x + ((place.image * s.h + row) * s.w + column) * s.c : zeros;
       }
     for (int64_t c = 0; c < s.c; c += L) {
       const int n = int(min_of(L, s.c - c));
-      V d[kIn][kIn];
+      V d[kPoints][kPoints];
       PYNN_UNROLL
-      for (int j = 0; j < kIn; j++) {
-        V column[kIn];
+      for (int j = 0; j < kPoints; j++) {
+        V column[kPoints];
         PYNN_UNROLL
-        for (int i = 0; i < kIn; i++) {
+        for (int i = 0; i < kPoints; i++) {
           column[i] = load_some(pixels[i][j] + c, n);
           // The columns that the next tile adds (3.9 -> 2.0 ms of 12 at 64 channels, 56 x 56).
-          if (j >= kIn - kOut<taps>) __builtin_prefetch(pixels[i][j] + c + kOut<taps> * s.c);
+          if (j >= kPoints - kTileOutputs<taps>) __builtin_prefetch(pixels[i][j] + c + kTileOutputs<taps> * s.c);
         }
         transform_input(column);
         PYNN_UNROLL
-        for (int i = 0; i < kIn; i++) d[i][j] = column[i];
+        for (int i = 0; i < kPoints; i++) d[i][j] = column[i];
       }
       PYNN_UNROLL
-      for (int i = 0; i < kIn; i++) {
+      for (int i = 0; i < kPoints; i++) {
         transform_input(d[i]);
         PYNN_UNROLL
-        for (int j = 0; j < kIn; j++) store(v + (i * kIn + j) * slice + c, d[i][j]);
+        for (int j = 0; j < kPoints; j++) store(v + (i * kPoints + j) * slice + c, d[i][j]);
       }
     }
   }
@@ -122,27 +120,28 @@ void gather_inputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, 
 template <int taps>
 void scatter_outputs(const Winograd& s, int64_t begin, int64_t end, int64_t step, int64_t slice, const float* m) {
   for (; begin < end; begin++, m += step) {
-    const Place place(s, begin, kOut<taps>);
-    const int64_t rows = min_of(kOut<taps>, s.oh - place.row), columns = min_of(kOut<taps>, s.ow - place.column);
+    const Place place(s, begin, kTileOutputs<taps>);
+    const int64_t rows = min_of(kTileOutputs<taps>, s.oh - place.row),
+                  columns = min_of(kTileOutputs<taps>, s.ow - place.column);
     float* y = s.y + ((place.image * s.oh + place.row) * s.ow + place.column) * s.o;
     for (int64_t o = 0; o < s.o; o += L) {
       const int n = int(min_of(L, s.o - o));
       const V bias = s.bias ? load(s.bias + o, n) : V{};
-      V d[kOut<taps>][kIn];
+      V d[kTileOutputs<taps>][kPoints];
       PYNN_UNROLL
-      for (int j = 0; j < kIn; j++) {
-        V column[kIn];
+      for (int j = 0; j < kPoints; j++) {
+        V column[kPoints];
         PYNN_UNROLL
-        for (int i = 0; i < kIn; i++) column[i] = load(m + (i * kIn + j) * slice + o);
+        for (int i = 0; i < kPoints; i++) column[i] = load(m + (i * kPoints + j) * slice + o);
         transform_output<taps>(column);
         PYNN_UNROLL
-        for (int i = 0; i < kOut<taps>; i++) d[i][j] = column[i];
+        for (int i = 0; i < kTileOutputs<taps>; i++) d[i][j] = column[i];
       }
       PYNN_UNROLL
-      for (int i = 0; i < kOut<taps>; i++) {
+      for (int i = 0; i < kTileOutputs<taps>; i++) {
         transform_output<taps>(d[i]);
         PYNN_UNROLL
-        for (int j = 0; j < kOut<taps>; j++)
+        for (int j = 0; j < kTileOutputs<taps>; j++)
           if (i < rows && j < columns) store(y + (i * s.ow + j) * s.o + o, s.bias ? d[i][j] + bias : d[i][j], n);
       }
     }
@@ -264,7 +263,7 @@ Status split_over_weights(const Winograd& s, int64_t tiles_count) {
 // Any way gives the same bits: an element of a product is one chain over c.
 template <int taps>
 Status winograd_of(const Winograd& s) {
-  const int64_t tiles_count = s.n * ceil_div(s.oh, kOut<taps>) * ceil_div(s.ow, kOut<taps>);
+  const int64_t tiles_count = s.n * ceil_div(s.oh, kTileOutputs<taps>) * ceil_div(s.ow, kTileOutputs<taps>);
   if (tiles_count == 0) return Status::ok;
   return s.c * s.o < 128 * 128 ? split_over_tiles<taps>(s, tiles_count) : split_over_weights<taps>(s, tiles_count);
 }
@@ -272,7 +271,7 @@ Status winograd_of(const Winograd& s) {
 }  // namespace
 
 bool winograd_pays(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow) {
-  const int64_t size = kIn - taps + 1, tiles = ceil_div(oh, size) * ceil_div(ow, size);
+  const int64_t size = kPoints - taps + 1, tiles = ceil_div(oh, size) * ceil_div(ow, size);
   return c >= 32 && o >= 32 && tiles >= 4 && 2 * tiles * size * size <= 3 * oh * ow;
 }
 

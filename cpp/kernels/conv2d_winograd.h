@@ -73,6 +73,19 @@ PYNN_INLINE void transform_weight(const Vec<float> (&g)[taps], Vec<float> (&u)[k
   u[5] = g[taps - 1];
 }
 
+// u[point * slice + i] = G g of the taps g[j] = from[j * step + i], i < count in whole vectors.
+template <int taps>
+PYNN_INLINE void transform_weights(const float* from, int64_t step, int64_t count, float* u, int64_t slice) {
+  for (int64_t i = 0; i < count; i += lanes<float>) {
+    Vec<float> g[taps], points[kPoints];
+    PYNN_UNROLL
+    for (int j = 0; j < taps; j++) g[j] = load(from + j * step + i);
+    transform_weight<taps>(g, points);
+    PYNN_UNROLL
+    for (int p = 0; p < kPoints; p++) store(u + p * slice + i, points[p]);
+  }
+}
+
 // A dy, the transpose of transform_output, of the gradients of the outputs of a tile.
 template <int taps>
 PYNN_INLINE void transform_gradient(const Vec<float> (&dy)[kTileOutputs<taps>], Vec<float> (&v)[kPoints]) {
@@ -91,6 +104,19 @@ PYNN_INLINE void transform_gradient(const Vec<float> (&dy)[kTileOutputs<taps>], 
   v[5] = dy[kTileOutputs<taps> - 1];
 }
 
+// v[point * slice] = A dy of n channels of a tile whose first `inside` pixels, `step` apart, lie in the row; dy keeps
+// them, and zeros.
+template <int taps>
+PYNN_INLINE void transform_tile(const float* pixel, int64_t step, int64_t inside, int n, float* v, int64_t slice,
+                                Vec<float> (&dy)[kTileOutputs<taps>]) {
+  Vec<float> points[kPoints];
+  PYNN_UNROLL
+  for (int j = 0; j < kTileOutputs<taps>; j++) dy[j] = load(pixel + j * step, j < inside ? n : 0);
+  transform_gradient<taps>(dy, points);
+  PYNN_UNROLL
+  for (int p = 0; p < kPoints; p++) store(v + p * slice, points[p]);
+}
+
 // G^T m, the transpose of transform_weight: the gradients of the taps.
 template <int taps>
 PYNN_INLINE void transform_sums(const Vec<float> (&m)[kPoints], Vec<float> (&g)[taps]) {
@@ -106,11 +132,13 @@ PYNN_INLINE void transform_sums(const Vec<float> (&m)[kPoints], Vec<float> (&g)[
   g[taps - 1] = g[taps - 1] + m[5];
 }
 
+// Tiles of a row of outputs.
+PYNN_INLINE int64_t tiles_across(int64_t taps, int64_t ow) { return ceil_div(ow, kPoints - taps + 1); }
+
 // Whether few of the outputs that the tiles of a row compute are beyond its end, and few of the rows of x that they
 // need are those of the border.
 PYNN_INLINE bool winograd_tiles_fit(int64_t taps, int64_t oh, int64_t ow) {
-  const int64_t outputs = kPoints - taps + 1;
-  return oh >= 8 && 4 * ceil_div(ow, outputs) * outputs <= 5 * ow;
+  return oh >= 8 && 4 * tiles_across(taps, ow) * (kPoints - taps + 1) <= 5 * ow;
 }
 
 // The rows of an image (h, w, step) as the tiles of a row see them, transformed: `across` tiles of `outputs` pixels

@@ -15,28 +15,12 @@ struct Plan {
   static constexpr int kOutputs = kTileOutputs<taps>;
   const Winograd& s;
   int64_t width = ceil_div(s.o, L) * L, terms = taps * s.c;
-  RowInputs<taps> inputs = {s.h, s.w, s.c, s.c, s.left, ceil_div(s.ow, kOutputs)};
+  RowInputs<taps> inputs = {s.h, s.w, s.c, s.c, s.left, tiles_across(taps, s.ow)};
   // Output rows of a band, and of a tile.
-  int64_t band =
-      max_of(1, min_of(s.oh, kTransformedBytes / (kPoints * inputs.row_size() * int64_t(sizeof(float))) - (taps - 1)));
+  int64_t band = min_of(s.oh, kTransformedBytes / (kPoints * inputs.row_size() * int64_t(sizeof(float))) - (taps - 1));
   int64_t rows = balanced(band, most_row_pixels(taps, 1));
   int64_t input_slice = (band + taps - 1) * inputs.row_size() + L, weight_slice = terms * width;
 };
-
-// packed (point, kh, c, width) of a panel (kh, kw, c, width)
-template <int taps>
-void transform_weights(const Plan<taps>& plan, const float* panel, float* packed) {
-  const int64_t row = plan.s.c * plan.width;
-  for (int64_t t = 0; t < taps; t++, panel += taps * row, packed += row)
-    for (int64_t i = 0; i < row; i += L) {
-      Vec<float> g[taps], u[kPoints];
-      PYNN_UNROLL
-      for (int j = 0; j < taps; j++) g[j] = load(panel + j * row + i);
-      transform_weight<taps>(g, u);
-      PYNN_UNROLL
-      for (int p = 0; p < kPoints; p++) store(packed + p * plan.weight_slice + i, u[p]);
-    }
-}
 
 // Tile number `tile` of `rows` output rows that begin at y.
 template <int taps>
@@ -81,7 +65,8 @@ Status correlate_rows(const Winograd& s) {
   } else {
     pack_panels(panel, s.weight, plan.terms * taps, true, s.o, plan.terms * taps);
   }
-  transform_weights(plan, panel, weights);
+  for (int64_t t = 0, row = s.c * plan.width; t < taps; t++)  // (kh, kw, c, width) -> (point, kh, c, width)
+    transform_weights<taps>(panel + t * taps * row, row, row, weights + t * row, plan.weight_slice);
   const double cost = fma_cost<float>(double(kPoints * plan.inputs.across) * double(plan.weight_slice));
   int failed = 0;
   parallel_ranges(s.n * s.oh, 1, cost, [&](int64_t row, int64_t end) {
@@ -108,7 +93,7 @@ Status correlate_rows(const Winograd& s) {
 
 // Bands of at least 8 rows: the taps - 1 rows between two of them are transformed twice.
 bool winograd_rows_pay(int64_t taps, int64_t c, int64_t o, int64_t oh, int64_t ow) {
-  const int64_t row_bytes = ceil_div(ow, kPoints - taps + 1) * c * kPoints * int64_t(sizeof(float));
+  const int64_t row_bytes = tiles_across(taps, ow) * c * kPoints * int64_t(sizeof(float));
   return taps * c >= 24 && o > 8 && o <= 16 && winograd_tiles_fit(taps, oh, ow) &&
          row_bytes * (8 + taps - 1) <= kTransformedBytes;
 }
