@@ -77,6 +77,16 @@ def isa(name: str):
 
 
 @contextlib.contextmanager
+def precision(mode: str):
+    before = pynn.get_precision()
+    pynn.set_precision(mode)
+    try:
+        yield
+    finally:
+        pynn.set_precision(before)
+
+
+@contextlib.contextmanager
 def all_threads(n: int):
     """Every call with work to share uses exactly n threads, however small it is."""
     _core.always_use_team(True)

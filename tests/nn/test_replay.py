@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 import pynn
-from opcase import same_bits
+from opcase import precision, same_bits
 from pynn import models, nn
 
 rng = np.random.default_rng(0)
@@ -82,11 +82,8 @@ def test_precision_is_part_of_the_kind():
     model = nn.Sequential(nn.Conv2d(32, 32, 3)).freeze()
     x = rng.standard_normal((1, 32, 10, 10)).astype(np.float32)
     fast = [model(x).numpy() for _ in range(3)][-1]
-    pynn.set_precision("strict")
-    try:
+    with precision("strict"):
         assert not same_bits(model(x).numpy(), fast)
-    finally:
-        pynn.set_precision("fast")
     assert same_bits(model(x).numpy(), fast)
 
 

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 import pynn
-from opcase import THREADS, all_threads, isa, same_bits
+from opcase import THREADS, all_threads, isa, precision, same_bits
 from pynn import ops
 
 
@@ -129,11 +129,8 @@ def test_weight_by_winograd_at_any_width(taps, c, o):
 )
 @pytest.mark.parametrize("mode", ["fast", "strict"])
 def test_weight_of_many_channels(shape, o, kernel, before, dilation, size, groups, mode):
-    pynn.set_precision(mode)
-    try:
+    with precision(mode):
         check_many_channels(shape, o, kernel, before, dilation, size, groups)
-    finally:
-        pynn.set_precision("fast")
 
 
 def check_many_channels(shape, o, kernel, before, dilation, size, groups):
