@@ -81,7 +81,7 @@ PYNN_INLINE void for_pairs_of_row(const PoolShape& s, const Row<T>& row, const P
   const Taps taps = {row.down.count, 2, s.rows.dilation * s.columns.in * s.c, s.c, row.down.first * 2, 2};
   const Divisor<T> divisor(given ? given : row.divisor * 2);
   with_taps(taps, [&](const Taps& t) PYNN_LAMBDA {
-    for_pairs(s, pairs, [&](const PairSpan& span, const PairSpan&) PYNN_LAMBDA {
+    for_pairs(s, pairs, [&](const PairSpan& span) PYNN_LAMBDA {
       const auto element = [&](int64_t i, int64_t j) PYNN_LAMBDA {
         const T* x = row.x + 2 * span.at + i * t.row_step;
         return permute(load_some(x, span.first), load_some(x + lanes<T>, span.second), pairs.element[j]);

@@ -12,58 +12,75 @@ PYNN_INLINE bool has_pairs(const PoolShape& s) {
   return kPermutes<T> && 2 * s.c <= lanes<T> && columns.kernel == 2 && is_tiled(columns);
 }
 
-// For the pixels whose channels fill a vector of the output, and two vectors of the input.
+// Where the elements of windows lie: in two vectors of the input, for the pixels whose channels fill one of the output.
 template <class T>
 struct Pairs {
-  int64_t pixels;
-  VecInt<T> element[2];  // of both lanes' windows: where their left and right elements lie in the two vectors
-  VecInt<T> window[2];   // of the lanes of both vectors: which lane of the output is their window
-  VecInt<T> column[2];   // and which of its columns they are
+  int64_t step;          // elements of these pixels
+  VecInt<T> element[2];  // of both lanes' windows: their left and right elements
 
-  PYNN_INLINE explicit Pairs(int64_t c) : pixels(lanes<T> / c) {
+  PYNN_INLINE explicit Pairs(int64_t c) : step(lanes<T> / c * c) {
     using Int = typename IntOf<T>::type;
-    constexpr int L = lanes<T>;
-    alignas(kVectorBytes) Int elements[2][L] = {}, windows[2 * L], columns[2 * L];
-    Int pixel = 0, channel = 0;  // of the input
-    for (int i = 0; i < 2 * L; i++) {
-      const Int lane = Int(pixel / 2 * c) + channel;
-      if (pixel / 2 < pixels) elements[pixel % 2][lane] = i;
-      windows[i] = lane & (L - 1);  // what lies behind the last pixel is written over
-      columns[i] = pixel % 2;
-      if (++channel == c) channel = 0, pixel++;
+    alignas(kVectorBytes) Int left[lanes<T>] = {};
+    Int place = 0, channel = 0;
+    for (int64_t i = 0; i < step; i++) {
+      left[i] = place++;
+      if (++channel == c) channel = 0, place += Int(c);
     }
-    PYNN_UNROLL
-    for (int k = 0; k < 2; k++) {
-      element[k] = load(elements[k]);
-      window[k] = load(windows + k * L);
-      column[k] = load(columns + k * L);
-    }
+    element[0] = load(left);
+    element[1] = element[0] + broadcast(Int(c));
   }
 };
 
 // n elements of an output row from `at` on, which belong to the first `first` and `second` elements of two vectors of
-// the input that begin at 2 * at. All three are lanes but at the end, and 0 behind it.
+// the input that begin at 2 * at.
 struct PairSpan {
   int64_t at;
   int n, first, second;
 };
-template <class T>
-PYNN_INLINE PairSpan pair_span(const PoolShape& s, int64_t at) {
-  constexpr int64_t L = lanes<T>;
-  const int64_t left = max_of(0, s.columns.out * s.c - at);
-  return left >= L ? PairSpan{at, int(L), int(L), int(L)}
-                   : PairSpan{at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0))};
-}
 
-// body(span, next) for the vectors of an output row.
+// body(span) for the vectors of an output row. All three are lanes, as constants, but near the end.
 template <class T, class Body>
 PYNN_INLINE void for_pairs(const PoolShape& s, const Pairs<T>& pairs, const Body& body) {
-  const int64_t step = pairs.pixels * s.c;
-  for (PairSpan span = pair_span<T>(s, 0); span.n > 0;) {
-    const PairSpan next = pair_span<T>(s, span.at + step);
-    body(span, next);
-    span = next;
+  constexpr int L = lanes<T>;
+  const int64_t size = s.columns.out * s.c;
+  int64_t at = 0;
+  for (; at + L <= size; at += pairs.step) body(PairSpan{at, L, L, L});
+  for (; at < size; at += pairs.step) {
+    const int64_t left = size - at;
+    body(PairSpan{at, int(left), int(min_of(2 * left, L)), int(max_of(2 * left - L, 0))});
   }
 }
+
+// The way back: of the vectors of a row of the input, where the windows of their lanes lie. After `count` vectors,
+// whole pairs of pixels, all is the same again, `period` elements of the output further.
+template <class T>
+struct Spread {
+  static constexpr int kMost = lanes<T>;
+  int64_t count = 0, period;
+  int64_t from[kMost];      // the output's elements that a vector needs are the lanes from here on
+  VecInt<T> window[kMost];  // which of them
+  VecInt<T> column[kMost];  // and which column of its window a lane is
+
+  PYNN_INLINE explicit Spread(int64_t c) {
+    using Int = typename IntOf<T>::type;
+    constexpr int L = lanes<T>;
+    Int place = 0, channel = 0, right = 0;  // of a lane: where its window lies, and whether it is the right element
+    do {
+      alignas(kVectorBytes) Int windows[L], columns[L];
+      from[count] = place;
+      for (int i = 0; i < L; i++) {
+        windows[i] = place + channel - Int(from[count]);
+        columns[i] = right;
+        if (++channel < c) continue;
+        channel = 0;
+        if (right) place += Int(c);
+        right = 1 - right;
+      }
+      window[count] = load(windows);
+      column[count++] = load(columns);
+    } while (channel || right);
+    period = place;
+  }
+};
 
 }  // namespace pynn::PYNN_ISA

@@ -46,25 +46,29 @@ PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int
       });
 }
 
-// The same of pairs of columns. dx may lie on what is fetched: a vector of dx runs on into the pixels to the right, so
-// what these need is fetched before.
+// The same of pairs of columns.
 template <class T, class Read, class Fetch, class Put>
-PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Pairs<T>& pairs, int64_t height, int64_t y, Place<T> dx,
+PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Spread<T>& spread, int64_t height, int64_t y, Place<T> dx,
                                    const Read& read, const Fetch& fetch, const Put& put) {
   using Int = typename IntOf<T>::type;
-  for (int64_t i = 0; i < height; i++, dx = dx + s.columns.in * s.c) {
-    const VecInt<T> left_number = pairs.column[0] + broadcast(Int(2 * i));
-    const VecInt<T> right_number = pairs.column[1] + broadcast(Int(2 * i));
-    const PairSpan begin = pair_span<T>(s, 0);
-    auto left_ahead = fetch(dx, begin.first), right_ahead = fetch(dx + lanes<T>, begin.second);
-    for_pairs(s, pairs, [&](const PairSpan& span, const PairSpan& next) PYNN_LAMBDA {
-      const auto left = left_ahead, right = right_ahead;
-      left_ahead = fetch(dx + 2 * next.at, next.first);
-      right_ahead = fetch(dx + (2 * next.at + lanes<T>), next.second);
-      const auto sent = read(y + span.at, span.n);
-      put(dx + 2 * span.at, sent.spread(pairs.window[0]).share(left_number), left, span.first);
-      put(dx + (2 * span.at + lanes<T>), sent.spread(pairs.window[1]).share(right_number), right, span.second);
-    });
+  constexpr int L = lanes<T>;
+  const int64_t outputs = s.columns.out * s.c, next = s.columns.in * s.c;
+  const auto send = [&](int64_t at, int64_t from, int64_t k, int n, int sent_n) PYNN_LAMBDA {
+    const auto sent = read(y + from, sent_n).spread(spread.window[k]);
+    for (int64_t i = 0; i < height; i++) {
+      const Place<T> to = dx + (i * next + at);
+      put(to, sent.share(spread.column[k] + broadcast(Int(2 * i))), fetch(to, n), n);
+    }
+  };
+  int64_t at = 0, before = 0, k = 0;  // `before`: elements of the output before the period
+  const auto step = [&]() PYNN_LAMBDA {
+    at += L;
+    if (++k == spread.count) k = 0, before += spread.period;
+  };
+  for (int64_t from; (from = before + spread.from[k]) + L <= outputs; step()) send(at, from, k, L, L);
+  for (; at < 2 * outputs; step()) {
+    const int64_t from = before + spread.from[k];
+    send(at, from, k, int(min_of(L, 2 * outputs - at)), int(min_of(L, outputs - from)));
   }
 }
 
@@ -105,9 +109,13 @@ PYNN_INLINE void send(const PoolShape& shape, T* all_dx, const T* all_output, co
     };
     if constexpr (kPermutes<T>) {
       if (paired) {
-        const Pairs<T> pairs(s.c);
-        for_rows([&](int64_t y, Place<T> to)
-                     PYNN_LAMBDA { send_row_of_pairs(s, pairs, rows.kernel, y, to, read, fetch, put); });
+        const Spread<T> spread(s.c);
+        if (rows.kernel == 2)
+          for_rows([&](int64_t y, Place<T> to)
+                       PYNN_LAMBDA { send_row_of_pairs(s, spread, 2, y, to, read, fetch, put); });
+        else
+          for_rows([&](int64_t y, Place<T> to)
+                       PYNN_LAMBDA { send_row_of_pairs(s, spread, rows.kernel, y, to, read, fetch, put); });
         return;
       }
     }
