@@ -1,4 +1,5 @@
-"""Whole training steps and epochs of perceptrons and LeNets, every library in its usual eager form."""
+"""Whole training steps and epochs of perceptrons and LeNets: every library in its usual eager form, and pynn's captured
+steps beside the eager ones of the peers."""
 
 from __future__ import annotations
 
@@ -79,6 +80,45 @@ class TrainingStep:
         loss = self.gradients()
         self.model.train()
         return [loss, *(parameter.grad for parameter in self.model.parameters())]
+
+
+class CapturedStep(Step):
+    """The same, where pynn's side is a captured function."""
+
+    def __init__(self, network: Network, batch: int, readme: bool = True) -> None:
+        super().__init__(network, batch, readme)
+        self.name = f"captured {self.name}"
+
+    def pynn(self, x, target, weights) -> Call:
+        import pynn
+
+        return CapturedTrainingStep(pynn, self.network.pynn(), pynn.tensor(x), pynn.tensor(target), weights, {})
+
+
+class CapturedTrainingStep(TrainingStep):
+    def __init__(self, library, *arguments) -> None:
+        super().__init__(library, *arguments)
+        self.step = library.capture(self.update, strict=True)
+        self.captured_gradients = library.capture(self.gradients_of, strict=True)
+
+    def gradients_of(self, x, target) -> Any:
+        self.optimizer.zero_grad()
+        loss = self.loss(self.model(x), target)
+        loss.backward()
+        return loss
+
+    def update(self, x, target) -> Any:
+        loss = self.gradients_of(x, target)
+        self.optimizer.step()
+        return loss
+
+    def gradients(self) -> Any:
+        for _ in range(2):  # the third call is a replay
+            self.captured_gradients(self.x, self.target)
+        return self.captured_gradients(self.x, self.target)
+
+    def __call__(self) -> None:
+        self.step(self.x, self.target)
 
 
 def scaled(images: np.ndarray) -> np.ndarray:
@@ -168,9 +208,13 @@ class PerceptronEpoch(Epoch):
 ROWS = [
     Step(mlp(784, 30, 10, activation="Sigmoid"), 128),
     Step(mlp(8, 64, 64, 10, activation="ReLU"), 32),
+    CapturedStep(mlp(784, 30, 10, activation="Sigmoid"), 128),
+    CapturedStep(mlp(8, 64, 64, 10, activation="ReLU"), 32),
     Step(mlp(784, 512, 512, 10, activation="ReLU"), 256),
     Step(lenet5("Tanh", "average"), 64),
     Step(lenet5("ReLU", "max"), 64, readme=False),
+    CapturedStep(lenet5("Tanh", "average"), 64),
+    CapturedStep(lenet5("ReLU", "max"), 64, readme=False),
     Step(lenet_tf(), 64),
     PerceptronEpoch(mlp(784, 100, 10, activation="ReLU"), readme=True),
     Epoch(lenet5("Tanh", "average")),

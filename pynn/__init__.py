@@ -20,6 +20,7 @@ from ._core import CaptureError
 from .autograd import enable_grad, is_grad_enabled, no_grad, set_grad_enabled
 from .creation import empty, full, full_like, ones, ones_like, zeros, zeros_like
 from .ops import *  # noqa: F403 - every op is public under its own name
+from .program import capture
 from .random import get_rng_state, initial_seed, manual_seed, rand, randint, randn, randperm, set_rng_state
 from .runtime import (
     get_num_threads,
@@ -57,6 +58,7 @@ __all__ = [
     "as_tensor",
     "autograd",
     "bool_",
+    "capture",
     "data",
     "datasets",
     "empty",

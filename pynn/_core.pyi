@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 _ArrayLike: typing.TypeAlias = Array | numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_constants', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gt', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_or_record', 'wrap_tensor']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_unchanged', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gradients_are', 'gt', 'hold', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'note_leaves', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_gradients', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_or_record', 'wrap_tensor', 'write_number']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -53,9 +53,9 @@ class Program:
         """
         End the recording and drop it.
         """
-    def begin(self) -> None:
+    def begin(self, strict: bool = True) -> None:
         """
-        Record every kernel call of this thread from now on.
+        Record every kernel call of this thread from now on. What cannot be recorded is a CaptureError or, unless `strict`, ends the recording: `refusal` says why.
         """
     def finish(self, results: collections.abc.Sequence[_ArrayLike]) -> None:
         """
@@ -64,6 +64,10 @@ class Program:
     def input(self, arg0: typing.Any) -> Array:
         """
         A private copy of an input, to be used in its place while recording.
+        """
+    def knows(self, array: typing.Any) -> bool:
+        """
+        Whether a call uses this memory.
         """
     def replay(self, inputs: collections.abc.Sequence[_ArrayLike]) -> list[Array]:
         """
@@ -78,6 +82,11 @@ class Program:
     def nbytes(self) -> int:
         """
         The program's own memory.
+        """
+    @property
+    def refusal(self) -> str:
+        """
+        Why the recording is no good; empty where it is.
         """
 class TensorBase:
     """
@@ -115,9 +124,9 @@ def always_use_team(arg0: bool) -> None:
     """
     For tests: every call of two or more tasks uses all its threads, whatever they cost.
     """
-def are_constants(tensors, arrays):
+def are_unchanged(tensors, arrays, requires_grad):
     """
-    Whether each tensor holds the array given and requires no grad.
+    Whether each tensor holds the array given and requires grad as the byte says.
     """
 def argmax(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
@@ -193,8 +202,16 @@ def gemm(a: _ArrayLike, b: _ArrayLike, bias: _ArrayLike | None = None, activatio
     """
     out = activation(a b + bias) over the last two axes, the axes before them broadcast; with `accumulate` the product is added to out first. `op` names the caller in errors.
     """
+def gradients_are(tensors, gradients):
+    """
+    Whether the .grad of each tensor is the object given.
+    """
 def gt(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
+def hold(containers, values):
+    """
+    Whether each container, a list or a dictionary, holds the objects of its tuple[typing.Any, ...], in this order; Ellipsis stands for any.
+    """
 def index(arg0: _ArrayLike, arg1: typing.Any) -> Array:
     ...
 def is_grad_enabled():
@@ -271,6 +288,11 @@ def nll_loss(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: 
     ...
 def nll_loss_backward(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: _ArrayLike | None, arg3: _ArrayLike, arg4: _ArrayLike | None, arg5: int, arg6: str) -> Array:
     ...
+def note_leaves(leaves):
+    """
+    The leaves that get a gradient on this thread are appended to `leaves` from now on (None: to none);
+    returns what was before.
+    """
 def num_threads() -> int:
     ...
 def peak_copy(arg0: _ArrayLike, arg1: _ArrayLike) -> None:
@@ -320,6 +342,10 @@ def run_backward(arg0: typing.Any, arg1: typing.Any, arg2: bool) -> None:
 def set_grad_enabled(mode):
     """
     Whether ops on this thread are recorded from now on; returns what was before.
+    """
+def set_gradients(tensors, arrays):
+    """
+    The last of `arrays` as .grad of the tensors; None clears it.
     """
 def set_local_threads(arg0: int) -> None:
     """
@@ -372,5 +398,9 @@ def wrap_or_record(record, array, *operands):
 def wrap_tensor(array):
     """
     A tensor on `array` itself, outside the tape.
+    """
+def write_number(array: _ArrayLike, value: float) -> None:
+    """
+    Set a float64 array of one element, outside of any recording.
     """
 build_flags: str = 'GNU 12.2.0, Release'

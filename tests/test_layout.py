@@ -78,7 +78,15 @@ LEVELS = (  # a module may import from its own level and from later ones
     ("datasets", "data", "io"),
     ("nn", "optim"),
     ("kernels",),
-    ("ops", "tensor", "creation", "autograd", "random", "runtime"),  # the tape and the tensor know each other
+    (
+        "ops",
+        "tensor",
+        "creation",
+        "autograd",
+        "program",
+        "random",
+        "runtime",
+    ),  # the tape and the tensor know each other
     ("_core",),
 )
 LEVEL_OF = {module: level for level, modules in enumerate(LEVELS) for module in modules}

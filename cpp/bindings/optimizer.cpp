@@ -131,9 +131,16 @@ void adam(const py::list& values, const py::list& grads, const py::list& means, 
   });
 }
 
+// No launch, which a program would repeat: the number that was written while it recorded.
+void write_number(const ArrayRef& a, double value) {
+  *const_cast<double*>(scalar(a, "write_number", "array", 1)) = value;
+}
+
 }  // namespace
 
 void bind_optimizer(py::module_& m) {
+  m.def("write_number", write_number, py::arg("array"), py::arg("value"),
+        "Set a float64 array of one element, outside of any recording.");
   m.def("sgd", sgd, py::arg("values"), py::arg("grads"), py::arg("momenta"), py::arg("lr"), py::arg("momentum"),
         py::arg("dampening"), py::arg("weight_decay"), py::arg("nesterov"), py::arg("maximize"), py::arg("first"));
   m.def("adam", adam, py::arg("values"), py::arg("grads"), py::arg("means"), py::arg("squares"), py::arg("lr"),

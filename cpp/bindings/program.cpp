@@ -6,6 +6,7 @@
 #include <cstring>
 
 #include "bindings/families.h"
+#include "bindings/tensor.h"
 
 namespace pynn {
 namespace {
@@ -30,7 +31,7 @@ class PyProgram {
   PyProgram(const PyProgram&) = delete;
   PyProgram& operator=(const PyProgram&) = delete;
 
-  void begin() { program_->begin(); }
+  void begin(bool strict) { program_->begin(strict); }
 
   // The copy keeps two uses of one array apart: f(u, u) now may be f(u, v) later. The program need not know `given`.
   ArrayRef input(const py::object& given) {
@@ -92,6 +93,11 @@ class PyProgram {
 
   std::vector<const char*> calls() const { return program_->calls(); }
   size_t bytes() const { return program_->bytes(); }
+  bool knows(const py::object& array) const {
+    check_array(array.ptr(), "knows");
+    return program_->knows(reinterpret_cast<Array*>(array.ptr())->block);
+  }
+  const std::string& refusal() const { return program_->refusal(); }
 
  private:
   // Launches know the recorded strides: another layout costs one copy.
@@ -120,6 +126,7 @@ void check_host_access(const char* what) {
     return;
   const std::string reason =
       std::string(what) + " is read during a capture: a replay fills that memory later, and the host would not see it";
+  if (!program->is_strict()) return program->give_up(reason);
   program->refuse(reason);
   PyErr_SetString(capture_error, reason.c_str());
   throw py::error_already_set();
@@ -129,11 +136,15 @@ void bind_program(py::module_& m) {
   capture_error = py::register_exception<CaptureError>(m, "CaptureError", PyExc_RuntimeError).ptr();
   py::class_<PyProgram>(m, "Program", "A recorded sequence of kernel calls.")
       .def(py::init<>())
-      .def("begin", &PyProgram::begin, "Record every kernel call of this thread from now on.")
+      .def("begin", &PyProgram::begin, py::arg("strict") = true,
+           "Record every kernel call of this thread from now on. What cannot be recorded is a CaptureError or, unless "
+           "`strict`, ends the recording: `refusal` says why.")
       .def("input", &PyProgram::input, "A private copy of an input, to be used in its place while recording.")
       .def("finish", &PyProgram::finish, py::arg("results"), "End the recording; `results` are what a replay gives.")
       .def("abort", &PyProgram::abort, "End the recording and drop it.")
       .def("replay", &PyProgram::replay, py::arg("inputs"), "Run all calls on other inputs; gives the results.")
+      .def("knows", &PyProgram::knows, py::arg("array"), "Whether a call uses this memory.")
+      .def_property_readonly("refusal", &PyProgram::refusal, "Why the recording is no good; empty where it is.")
       .def_property_readonly("calls", &PyProgram::calls, "The names of the recorded calls.")
       .def_property_readonly("nbytes", &PyProgram::bytes, "The program's own memory.");
   m.def("is_recording", [] { return recording() != nullptr; });

@@ -3,6 +3,8 @@
 
 #include <structmember.h>
 
+#include <utility>
+
 #include "bindings/families.h"
 
 namespace pynn {
@@ -99,17 +101,90 @@ PyObject* py_wrap_tensor(PyObject*, PyObject* array) {
   });
 }
 
-PyObject* py_are_constants(PyObject*, PyObject* const* args, Py_ssize_t count) {
+PyObject* py_are_unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    if (count != 3 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) || !PyBytes_Check(args[2]) ||
+        PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]) ||
+        PyTuple_GET_SIZE(args[0]) != PyBytes_GET_SIZE(args[2]))
+      fail_type("are_unchanged: expected a tuple of tensors, one of as many arrays and as many bytes");
+    bool same = true;
+    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[0]); i++) {
+      PyObject* object = PyTuple_GET_ITEM(args[0], i);
+      if (!is_tensor(object)) fail_type("are_unchanged: expected tensors");
+      const Tensor& tensor = *tensor_of(object);
+      same &= tensor.array == PyTuple_GET_ITEM(args[1], i) && tensor.requires_grad == PyBytes_AS_STRING(args[2])[i];
+    }
+    return py::bool_(same);
+  });
+}
+
+bool gradient_is(const Tensor& tensor, PyObject* gradient) {
+  return tensor.grad == gradient || (!tensor.grad && gradient == Py_None);
+}
+
+PyObject* py_gradients_are(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
     if (count != 2 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) ||
         PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]))
-      fail_type("are_constants: expected a tuple of tensors and one of as many arrays");
+      fail_type("gradients_are: expected a tuple of tensors and one of as many gradients");
     bool same = true;
     for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[0]); i++) {
       PyObject* tensor = PyTuple_GET_ITEM(args[0], i);
-      if (!is_tensor(tensor)) fail_type("are_constants: expected tensors");
-      same &= tensor_of(tensor)->array == PyTuple_GET_ITEM(args[1], i) && !tensor_of(tensor)->requires_grad;
+      if (!is_tensor(tensor)) fail_type("gradients_are: expected tensors");
+      same &= gradient_is(*tensor_of(tensor), PyTuple_GET_ITEM(args[1], i));
     }
+    return py::bool_(same);
+  });
+}
+
+PyObject* py_set_gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&]() -> py::object {
+    if (count != 2 || !PyTuple_Check(args[0]) ||
+        !(args[1] == Py_None || (PyList_Check(args[1]) && PyList_GET_SIZE(args[1]) >= PyTuple_GET_SIZE(args[0]))))
+      fail_type("set_gradients: expected a tuple of tensors, and None or a list of at least as many arrays");
+    const Py_ssize_t size = PyTuple_GET_SIZE(args[0]);
+    const Py_ssize_t first = args[1] == Py_None ? 0 : PyList_GET_SIZE(args[1]) - size;
+    for (Py_ssize_t i = 0; i < size; i++) {
+      PyObject* tensor = PyTuple_GET_ITEM(args[0], i);
+      if (!is_tensor(tensor)) fail_type("set_gradients: expected tensors");
+      PyObject* gradient = nullptr;
+      if (args[1] != Py_None) {
+        check_array(PyList_GET_ITEM(args[1], first + i), "set_gradients");
+        gradient = new_tensor(PyList_GET_ITEM(args[1], first + i)).release().ptr();
+      }
+      Py_XDECREF(std::exchange(tensor_of(tensor)->grad, gradient));
+    }
+    return py::none();
+  });
+}
+
+// Whether the container, a list or a dictionary, holds these objects; Ellipsis stands for any.
+bool holds(PyObject* container, PyObject* expected) {
+  const bool list = PyList_Check(container);
+  if (!(list || PyDict_Check(container)) || !PyTuple_Check(expected))
+    fail_type("hold: expected lists or dictionaries and tuples");
+  const Py_ssize_t size = PyTuple_GET_SIZE(expected);
+  if ((list ? PyList_GET_SIZE(container) : PyDict_GET_SIZE(container)) != size) return false;
+  Py_ssize_t position = 0;
+  for (Py_ssize_t i = 0; i < size; i++) {
+    PyObject *key, *value;
+    if (list)
+      value = PyList_GET_ITEM(container, i);
+    else if (!PyDict_Next(container, &position, &key, &value))
+      return false;
+    if (value != PyTuple_GET_ITEM(expected, i) && PyTuple_GET_ITEM(expected, i) != Py_Ellipsis) return false;
+  }
+  return true;
+}
+
+PyObject* py_hold(PyObject*, PyObject* const* args, Py_ssize_t count) {
+  return guarded([&] {
+    if (count != 2 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) ||
+        PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]))
+      fail_type("hold: expected a tuple of containers and one of as many tuples");
+    bool same = true;
+    for (Py_ssize_t i = 0; same && i < PyTuple_GET_SIZE(args[0]); i++)
+      same = holds(PyTuple_GET_ITEM(args[0], i), PyTuple_GET_ITEM(args[1], i));
     return py::bool_(same);
   });
 }
@@ -117,9 +192,16 @@ PyObject* py_are_constants(PyObject*, PyObject* const* args, Py_ssize_t count) {
 PyMethodDef tensor_methods[] = {
     {"wrap_tensor", as_method(py_wrap_tensor), METH_O,
      "wrap_tensor($module, array, /)\n--\n\nA tensor on `array` itself, outside the tape."},
-    {"are_constants", as_method(py_are_constants), METH_FASTCALL,
-     "are_constants($module, tensors, arrays, /)\n--\n\nWhether each tensor holds the array given and requires no "
-     "grad."},
+    {"are_unchanged", as_method(py_are_unchanged), METH_FASTCALL,
+     "are_unchanged($module, tensors, arrays, requires_grad, /)\n--\n\nWhether each tensor holds the array given and "
+     "requires grad as the byte says."},
+    {"gradients_are", as_method(py_gradients_are), METH_FASTCALL,
+     "gradients_are($module, tensors, gradients, /)\n--\n\nWhether the .grad of each tensor is the object given."},
+    {"set_gradients", as_method(py_set_gradients), METH_FASTCALL,
+     "set_gradients($module, tensors, arrays, /)\n--\n\nThe last of `arrays` as .grad of the tensors; None clears it."},
+    {"hold", as_method(py_hold), METH_FASTCALL,
+     "hold($module, containers, values, /)\n--\n\nWhether each container, a list or a dictionary, holds the objects of "
+     "its tuple, in this order; Ellipsis stands for any."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

@@ -69,10 +69,11 @@ Program::~Program() {
 
 // ---- recording
 
-void Program::begin() {
+void Program::begin(bool strict) {
   if (current) throw CaptureError("a capture is under way on this thread already");
   if (state_ != State::empty) throw CaptureError("a program records once");
   enter(State::recording);
+  strict_ = strict;
   thread_ = std::this_thread::get_id();
   current = this;
 }
@@ -81,9 +82,10 @@ void Program::refuse(const std::string& reason) {
   if (refusal_.empty()) refusal_ = reason;
 }
 
-void Program::fail(const std::string& reason) {
+void Program::give_up(const std::string& reason) {
   refuse(reason);
-  throw CaptureError(reason);
+  if (strict_) throw CaptureError(reason);
+  abort();
 }
 
 Program::Slot& Program::add_slot(Kind kind, Block* block) {
@@ -105,6 +107,8 @@ bool Program::owns(const Block* block) const {
   const auto at = by_address_.find(block->data);
   return at != by_address_.end() && slots_[at->second].block == block && slots_[at->second].kind == Kind::own;
 }
+
+bool Program::knows(const Block* block) const { return by_address_.count(block->data) > 0; }
 
 void Program::add_input(Block* private_copy) {
   retain(private_copy);
@@ -144,7 +148,7 @@ Block* Program::allocate(size_t bytes) {
 
 void Program::begin_call(const char* name, Run run, void* kernel, const void* params, size_t bytes) {
   const size_t at = (params_.size() + kParamsAlignment - 1) / kParamsAlignment * kParamsAlignment;
-  if (at + bytes > UINT32_MAX) fail("the capture is too long");
+  if (at + bytes > UINT32_MAX) return give_up("the capture is too long");
   params_.resize(at + bytes);
   std::memcpy(params_.data() + at, params, bytes);
   calls_.push_back({name, run, kernel, uint32_t(at)});
@@ -153,15 +157,20 @@ void Program::begin_call(const char* name, Run run, void* kernel, const void* pa
 }
 
 void Program::add_pointer(void* pointer_field, Access access) {
+  if (state_ != State::recording) return;  // given up within this call
   const Call& call = calls_.back();
   const size_t field = size_t(static_cast<char*>(pointer_field) - open_params_);
-  if (field > open_bytes_ - sizeof(char*)) fail(quoted(call.name) + " lists a pointer outside its parameters");
+  if (field > open_bytes_ - sizeof(char*))
+    return give_up(quoted(call.name) + " lists a pointer outside its parameters");
   char* address;
   std::memcpy(&address, pointer_field, sizeof address);
   Slot* slot = slot_at(address);
-  if (!slot) fail(quoted(call.name) + " uses memory that the capture does not know");
+  if (!slot) return give_up(quoted(call.name) + " uses memory that the capture does not know");
   if (access == Access::write) {
-    if (slot->kind == Kind::input) fail(quoted(call.name) + " changes an input of the captured function in place");
+    if (slot->kind == Kind::input) {  // the caller's memory would not change now, so that there is no going on
+      refuse(quoted(call.name) + " changes an input of the captured function in place");
+      throw CaptureError(refusal_);
+    }
     slot->writer = call.name;
   }
   slot->fields.push_back(uint32_t(call.params + field));

@@ -57,15 +57,17 @@ class Program {
   Program(const Program&) = delete;
   Program& operator=(const Program&) = delete;
 
-  // Recording, on the thread that began it. Errors are CaptureErrors; after one, finish() repeats it.
-  void begin();                         // throws where this thread records already
+  // Recording, on the thread that began it. Errors are CaptureErrors; after one, finish() repeats it. A recording that
+  // is not strict ends where it meets what it cannot record, and the thread goes on without it.
+  void begin(bool strict = true);       // throws where this thread records already
   void add_input(Block* private_copy);  // made outside the recording; a replay reads the caller's memory instead
   void know(Block* block);              // external memory: the program holds it from now on
   Block* allocate(size_t bytes);        // memory of the program, reused once nobody else holds it
   void begin_call(const char* name, Run run, void* kernel, const void* params, size_t bytes);
   void add_pointer(void* pointer_field, Access access);
   void end_call();
-  void refuse(const std::string& reason);  // the recording is no good; the first reason is kept
+  void refuse(const std::string& reason);   // the recording is no good; the first reason is kept
+  void give_up(const std::string& reason);  // the same; throws where it is strict, else ends the recording
   // What was made while recording, is no result, and is still held: a replay would change it or leave it stale.
   std::string escapes(const std::vector<Block*>& results) const;
   void finish(const std::vector<Block*>& results);  // ends the recording; throws where it was refused or leaks memory
@@ -76,6 +78,9 @@ class Program {
   Status replay(const std::vector<Memory>& inputs, std::vector<Memory>& results, const char** failed);
 
   bool owns(const Block* block) const;
+  bool knows(const Block* block) const;  // some call uses it
+  const std::string& refusal() const { return refusal_; }
+  bool is_strict() const { return strict_; }
   bool recorded_here() const;  // this thread records it
   bool is_recording() const { return state_ == State::recording; }
   std::vector<const char*> calls() const;
@@ -102,7 +107,6 @@ class Program {
     uint32_t params;  // offset
   };
 
-  [[noreturn]] void fail(const std::string& reason);
   Slot& add_slot(Kind kind, Block* block);
   Slot* slot_at(const char* address);
   void move(Slot& slot, char* base);
@@ -111,6 +115,7 @@ class Program {
   void end_recording(State state);
 
   std::atomic<State> state_{State::empty};
+  bool strict_ = true;
   std::mutex mutex_;  // held for a whole replay
   std::thread::id thread_;
   std::string refusal_;

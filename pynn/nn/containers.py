@@ -7,11 +7,12 @@ import operator
 from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, overload
 
+from ..program import changes
 from ..tensor import Tensor
 from .activation import Activation, ReLU, Sigmoid, Tanh
 from .conv import Conv1d, Conv2d, ConvTranspose1d, ConvTranspose2d
 from .linear import Linear
-from .module import Module, changes
+from .module import Module, is_builtin
 from .pooling import MaxPool1d, MaxPool2d
 from .replay import Replay
 
@@ -141,7 +142,7 @@ class Sequential(_Ordered):
         of them) and replayed: the same kernels and bits without the Python between them.
         """
         super().freeze()
-        if all(type(m).__module__.startswith(f"{__package__}.") and "forward" not in vars(m) for m in self.modules()):
+        if is_builtin(self):
             self._replay = Replay()
             self._replay.watch(self)
         return self

@@ -11,19 +11,10 @@ import numpy as np
 
 from .. import _core, ops
 from ..autograd import no_grad
+from ..program import Notes, changes
 from ..tensor import Tensor, as_tensor, float32
 from .parameter import Parameter
 from .preprocessing import Preprocessing
-
-
-class _Changes:
-    """`epoch` is another object after each change of an attribute of any module: who still sees the one that was there
-    before it looked at some modules knows that these are as they were."""
-
-    epoch = object()
-
-
-changes = _Changes()
 
 
 class Module:
@@ -43,6 +34,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
+        if Notes.active:
+            Notes.note(module=self)
         try:
             return self.forward(*args, **kwargs)
         except (ValueError, TypeError, IndexError) as error:
@@ -293,6 +286,15 @@ class Module:
         if not lines:
             return f"{type(self).__name__}({self.extra_repr()})"
         return "\n".join([f"{type(self).__name__}({self.extra_repr()}", *lines, ")"])
+
+
+def is_builtin(function: Any) -> bool:
+    """Whether it is an op, or a module whose layers are all pynn's as they are: no Python of others runs in a call."""
+    if not isinstance(function, Module):
+        return str(getattr(function, "__module__", "")).startswith(f"{ops.__name__}.")
+    return all(
+        type(m).__module__.startswith(f"{__package__}.") and "forward" not in vars(m) for m in function.modules()
+    )
 
 
 @contextmanager

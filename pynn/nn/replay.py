@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from operator import is_
 from typing import Any
 
 from .. import _core
+from ..program import Attributes, Tensors
 from ..tensor import Tensor, as_tensor
-from .module import Module, changes
+from .module import Module
 
 MOST_SHAPES = 8  # each recording keeps the memory of a forward pass
 
@@ -25,11 +24,9 @@ class Replay:
 
     def watch(self, model: Module) -> None:
         """What the model is now is what recordings are valid for."""
-        self._epoch = changes.epoch
-        self._attributes = [(vars(m), list(vars(m).values())) for m in model.modules()]
-        tensors = {id(v): v for _, values in self._attributes for v in values if isinstance(v, Tensor)}
-        self._tensors = tuple(tensors.values())
-        self._arrays = tuple([t._array for t in self._tensors])
+        modules = list(model.modules())
+        self._attributes = Attributes(modules)
+        self._tensors = Tensors([v for m in modules for v in vars(m).values() if isinstance(v, Tensor)])
 
     def __reduce__(self) -> tuple:
         return type(None), ()
@@ -39,7 +36,7 @@ class Replay:
         x = as_tensor(input)
         if x.requires_grad or _core.is_recording():
             return None
-        if not self._unchanged():
+        if not (self._attributes.hold() and self._tensors.hold()):
             model._replay = None
             return None
         array = x._array
@@ -52,15 +49,6 @@ class Replay:
         if len(self._programs) < MOST_SHAPES:
             self._programs[key] = None
         return None
-
-    def _unchanged(self) -> bool:
-        if self._epoch is not changes.epoch:
-            epoch = changes.epoch
-            for attributes, values in self._attributes:
-                if len(attributes) != len(values) or not _same(attributes.values(), values):
-                    return False
-            self._epoch = epoch
-        return _core.are_constants(self._tensors, self._arrays)
 
     def _recorded(self, model: Module, key: Any, array: Any) -> Tensor | None:
         program = _core.Program()
@@ -75,7 +63,3 @@ class Replay:
             program.abort()
         self._programs[key] = program
         return output
-
-
-def _same(values: Iterable[Any], others: Iterable[Any]) -> bool:
-    return all(map(is_, values, others))

@@ -10,6 +10,7 @@ import numpy as np
 
 from .. import _core
 from ..autograd import check_gradients, enable_grad
+from ..program import Notes
 from ..tensor import Tensor, float64
 
 
@@ -64,6 +65,8 @@ class Optimizer:
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. `closure` computes the loss again and returns it."""
+        if Notes.active:
+            Notes.note(optimizer=self)
         loss = None
         if closure is not None:
             with enable_grad():
@@ -83,12 +86,26 @@ class Optimizer:
 
     def _rate(self, group: dict[str, Any]) -> Any:
         """The learning rate as an array, so that a recorded step follows a schedule."""
-        lr, held = group["lr"], group.get("_rate")
-        if held is None or held[0] != lr:
-            array = _core.full((1,), lr, float64) if held is None else held[1]
-            _core.fill_(array, lr)
-            group["_rate"] = held = (lr, array)
-        return held[1]
+        array = group.get("_rate")
+        if array is None:
+            array = group["_rate"] = _core.full((1,), 0, float64)
+        _core.write_number(array, group["lr"])
+        return array
+
+    def _write_rates(self) -> None:
+        """Bring the arrays of the learning rates up to date, for a recorded step."""
+        for group in self.param_groups:
+            self._rate(group)
+
+    def _recorded_state(self) -> list[tuple[Any, tuple]]:
+        """All that a recorded step takes over: lists and dictionaries with the objects in them, Ellipsis for the
+        learning rates, which it reads in each step."""
+        containers = [vars(self), self.param_groups, self.state, *self.state.values()]
+        state = [(c, tuple(c.values() if isinstance(c, dict) else c)) for c in containers]
+        for group in self.param_groups:
+            state.append((group["params"], tuple(group["params"])))
+            state.append((group, tuple([... if k == "lr" else v for k, v in group.items()])))
+        return state
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or set them to zero."""

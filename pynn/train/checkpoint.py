@@ -29,6 +29,7 @@ class Run:
         self._position: dict[str, int] | None = None
         self.callbacks = callbacks or []
         self.summed = False  # the loss is a sum over its samples, not a mean
+        self.gradients: Any = None  # forward and backward pass of a batch as a captured function, where that is safe
         self.total, self.samples = 0.0, 0  # of the epoch in progress: losses (times samples, of a mean), samples
         self.seconds = 0.0  # of the epoch in progress, before `started`
         self.started: float | None = None
@@ -46,8 +47,8 @@ class Run:
         return self.total if self.summed else self.total / self.samples if self.samples else math.nan
 
     def leave_data(self) -> None:
-        """Keep the position without the data."""
-        self._position, self.loader = self.position(), None
+        """Keep the position without the data and recordings."""
+        self._position, self.loader, self.gradients = self.position(), None, None
 
     def elapsed(self) -> float:
         """Seconds of the epoch in progress."""

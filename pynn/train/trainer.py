@@ -15,7 +15,8 @@ from .. import nn, random
 from ..autograd import no_grad
 from ..creation import full_like
 from ..data import Loader
-from ..nn.module import mode
+from ..nn.module import is_builtin, mode
+from ..program import capture
 from ..tensor import Tensor
 from .callbacks import Callback, as_callbacks, is_count, is_number
 from .checkpoint import Run, restore, state_of
@@ -43,6 +44,9 @@ class Trainer:
     mean, or their sum for a loss with reduction "sum"), as one batch of them all would give it in k times the memory.
     The last group of an epoch may be smaller. `clip_grad_norm` bounds the norm of all gradients together before each
     update (`nn.utils.clip_grad_norm_`).
+
+    Where all layers and the loss are pynn's own and `accumulate` is 1, `fit` replays the forward and backward pass (see
+    `pynn.capture`): the same bits, without the Python between the kernels.
 
     TypeError for a loss that cannot be called, ValueError for options out of range.
     """
@@ -110,6 +114,8 @@ class Trainer:
             self._check(held_out, "fit: validation")
         before, self._run = self._run, Run(len(self.history) + 1, loader, as_callbacks(callbacks))
         self._run.summed = is_summed(self.loss)
+        if self.accumulate == 1 and is_builtin(self.model) and is_builtin(self.loss):
+            self._run.gradients = capture(self._gradients)
         if resume is not None:
             try:
                 restore(self, resume)
@@ -210,14 +216,16 @@ class Trainer:
         self.optimizer.zero_grad()
         for x, y in group:
             step += 1
-            loss = self.loss(self.model(x), y)
+            loss = run.gradients(x, y) if run.gradients else self.loss(self.model(x), y)
             value = loss.item()
             if not math.isfinite(value):
+                self.optimizer.zero_grad()
                 raise FloatingPointError(
                     f"the loss is {value} in epoch {epoch}, step {step}; the weights are those before this step"
                 )
             size = x.shape[0]
-            loss.backward(None if run.summed or size == samples else full_like(loss, size / samples))
+            if not run.gradients:
+                loss.backward(None if run.summed or size == samples else full_like(loss, size / samples))
             share = value if run.summed else value * size
             total += share
             run.total += share
@@ -228,6 +236,11 @@ class Trainer:
         self.optimizer.step()
         run.samples += samples
         return result
+
+    def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
+        loss = self.loss(self.model(x), y)
+        loss.backward()
+        return loss
 
     def _notify(self, hook: str, *args: Any) -> None:
         """Call all callbacks, then write the checkpoints that they asked for, so that each holds what all have done."""

@@ -224,6 +224,42 @@ void refusals() {
   }
 }
 
+// What is not strict goes on without the recording.
+void giving_up() {
+  const size_t live = pool_stats().live;
+  {
+    Program program;
+    const Floats outside(1);
+    program.begin(false);
+    const Floats before = sum(outside, outside);
+    CHECK(program.knows(outside.block) && program.knows(before.block) && program.refusal().empty());
+    float loose[kN] = {3};
+    Add params{kN, loose, loose, loose};
+    CHECK(launch(add_kernel, params) == Status::ok && loose[0] == 6);
+    CHECK(!recording() && contains(program.refusal(), "does not know"));
+    const Floats after = sum(before, outside);
+    CHECK(after.is(3) && !program.knows(before.block));
+    CHECK(contains(error_of([&] { program.finish({after.block}); }), "does not record"));
+  }
+  {
+    Program program;
+    const Floats outside(1);
+    program.begin(false);
+    program.give_up("a reason");
+    program.give_up("another");
+    CHECK(!recording() && program.refusal() == "a reason" && sum(outside, outside).is(2));
+  }
+  {  // the caller's memory would not change, so that there is no going on
+    Program program;
+    Floats u(1);
+    program.begin(false);
+    program.add_input(u.block);
+    CHECK(contains(error_of([&] { add(u, u, u); }), "'add' changes an input"));
+    program.abort();
+  }
+  CHECK(!recording() && pool_stats().live == live);
+}
+
 void a_failing_launch_gives_no_results() {
   const Floats w(0), good(1), bad(-1);
   Program program;
@@ -286,6 +322,7 @@ int main() {
   RUN(results_that_were_not_computed);
   RUN(in_place_updates_of_outside_memory);
   RUN(refusals);
+  RUN(giving_up);
   RUN(a_failing_launch_gives_no_results);
   RUN(many_threads_replay);
 #ifndef __SANITIZE_ADDRESS__  // its allocator may be locked for ever in the child of a process with threads

@@ -1,0 +1,138 @@
+"""Captured functions: what cannot be recorded is called as usual, or an error."""
+
+import numpy as np
+import pytest
+from twins import Twins, batch, host, recordings
+
+import pynn
+from opcase import same_bits
+from pynn import CaptureError
+from pynn.nn import functional as F
+
+
+def steps_once(function, match):
+    """Every call trains one step, recorded or not; with `strict` the reason is an error."""
+    twins = Twins(function=function, strict=False)
+    for _ in range(6):
+        twins.step(*batch())
+    assert match in twins.captured.reason and not recordings(twins.captured)
+    strict = Twins(function=function)
+    strict.captured(*batch())
+    with pytest.raises(CaptureError, match=match):
+        strict.captured(*batch())
+    assert not pynn._core.is_recording()
+
+
+@pytest.mark.parametrize("read", [lambda t: t.item(), lambda t: t.detach().numpy().sum(), lambda t: t > 0 or 1, float])
+def test_reading_a_value(read):
+    def function(model, optimizer):
+        def step(x, y):
+            optimizer.zero_grad()
+            loss = F.cross_entropy(model(x), y)
+            read(loss)
+            loss.backward()
+            optimizer.step()
+            return loss
+
+        return step
+
+    if read(pynn.tensor(1.0)) is not None:
+        steps_once(function, "read")
+
+
+def test_keeping_a_tensor():
+    kept = []
+
+    def function(model, optimizer):
+        usual = Twins.usual(model, optimizer)
+
+        def step(x, y):
+            kept.append(model(x))
+            return usual(x, y)
+
+        return step
+
+    steps_once(function, "still held")
+    values = [host(t) for t in kept]
+    batch_of_others = Twins()
+    for _ in range(4):
+        batch_of_others.step(*batch())
+    assert all(same_bits(host(t), v) for t, v in zip(kept, values, strict=True))
+
+
+def test_changing_an_input():
+    def function(x):
+        x.add_(1)
+        return x * 2
+
+    captured = pynn.capture(function)
+    x = pynn.zeros(3)
+    captured(x)
+    with pytest.raises(CaptureError, match="changes an input"):
+        captured(x)
+    assert x.tolist() == [1.0] * 3
+
+
+def test_inputs_that_require_grad_are_called_as_usual():
+    function = pynn.capture(lambda x: (x * x).sum().backward())
+    for _ in range(4):
+        x = pynn.tensor([1.0, 2.0], requires_grad=True)
+        function(x)
+        assert x.grad.tolist() == [2.0, 4.0]
+    assert "requires grad" in function.reason
+
+
+def test_new_leaves_in_each_call():
+    @pynn.capture
+    def function(x):
+        leaf = pynn.as_tensor(x).detach().requires_grad_()
+        (leaf * leaf).sum().backward()
+        return leaf.grad
+
+    for _ in range(10):
+        x = batch()[0]
+        assert same_bits(host(function(x)), 2 * x)
+
+
+def test_errors_leave_nothing_behind():
+    twins = Twins(strict=False)
+    x, y = batch()
+    for _ in range(4):
+        twins.step(x, y)
+    with pytest.raises(IndexError):
+        twins.captured(x, np.full(8, 7))
+    with pytest.raises(IndexError):
+        twins.functions[0](x, np.full(8, 7))
+    twins.step(x, y)  # the weights are as before
+    with pytest.raises(ValueError):
+        twins.captured(x[:, :5], y)
+    with pytest.raises(ValueError):
+        twins.captured(x[:, :5], y)
+    for _ in range(3):
+        twins.step(x, y)
+
+    fails = [True]
+
+    @pynn.capture
+    def sometimes(x):
+        y = pynn.tanh(x)
+        if fails and len(calls) == 1:
+            fails.pop()
+            raise RuntimeError("mine")
+        calls.append(1)
+        return y
+
+    calls = []
+    sometimes(x)
+    with pytest.raises(RuntimeError, match="mine"):
+        sometimes(x)
+    assert not pynn._core.is_recording()
+    for _ in range(3):
+        assert same_bits(host(sometimes(x)), host(pynn.tanh(x)))
+
+
+def test_wrong_arguments():
+    with pytest.raises(TypeError, match="expected a function, got int"):
+        pynn.capture(3)
+    with pytest.raises(TypeError):
+        pynn.capture(lambda: None, True)
