@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 _ArrayLike: typing.TypeAlias = Array | numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_unchanged', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gradients_are', 'gt', 'hold', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'note_leaves', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_gradients', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_or_record', 'wrap_tensor', 'write_number']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_unchanged', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gradients_are', 'gt', 'hold', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_gradients', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_or_record', 'wrap_tensor', 'write_number']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -69,9 +69,17 @@ class Program:
         """
         Whether a call uses this memory.
         """
+    def overwrites(self, arrays: collections.abc.Sequence[_ArrayLike]) -> bool:
+        """
+        Whether some of these lies in memory that a call changes in place.
+        """
     def replay(self, inputs: collections.abc.Sequence[_ArrayLike]) -> list[Array]:
         """
         Run all calls on other inputs; gives the results.
+        """
+    def touched(self) -> list[typing.Any]:
+        """
+        The tensors that the recorded calls used, as they were before.
         """
     @property
     def calls(self) -> list[str]:
@@ -208,9 +216,9 @@ def gradients_are(tensors, gradients):
     """
 def gt(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def hold(containers, values):
+def hold(containers, copies):
     """
-    Whether each container, a list or a dictionary, holds the objects of its tuple[typing.Any, ...], in this order; Ellipsis stands for any.
+    Whether each container, a list or a dictionary, holds the same objects in the same order as its copy; Ellipsis stands for any object.
     """
 def index(arg0: _ArrayLike, arg1: typing.Any) -> Array:
     ...
@@ -288,11 +296,6 @@ def nll_loss(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: 
     ...
 def nll_loss_backward(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: _ArrayLike | None, arg3: _ArrayLike, arg4: _ArrayLike | None, arg5: int, arg6: str) -> Array:
     ...
-def note_leaves(leaves):
-    """
-    The leaves that get a gradient on this thread are appended to `leaves` from now on (None: to none);
-    returns what was before.
-    """
 def num_threads() -> int:
     ...
 def peak_copy(arg0: _ArrayLike, arg1: _ArrayLike) -> None:

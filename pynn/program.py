@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import functools
-import threading
+from _thread import get_ident
 from collections.abc import Callable, Iterable, Iterator
 from typing import Any
 
@@ -14,7 +14,7 @@ from ._core import Array, CaptureError
 from .tensor import Tensor, as_tensor
 
 MOST_KINDS = 8  # of inputs that are recorded; each recording keeps the memory of a call
-MOST_KEPT = 3  # recordings for a kind of inputs: in training and evaluation, say
+MOST_KEPT = 2  # recordings for a kind of inputs: in training and evaluation, say
 MOST_ATTEMPTS = 8  # to record one: what changes with every call is not worth it
 
 
@@ -29,132 +29,127 @@ changes = _Changes()
 
 
 class Notes:
-    """The modules that a call on this thread calls, the optimizers that step and the leaves that get a gradient."""
-
-    active = 0  # on all threads; if there are any, modules and optimizers call `note`
-    _lock = threading.Lock()
-    _here = threading.local()
+    """The modules that a recorded call calls and the optimizers that step in it, as they were before."""
 
     def __init__(self) -> None:
-        self._called: dict[int, Any] = {}
-        self._stepped: dict[int, Any] = {}
-        self._leaves: list[Tensor] = []
+        self.modules: dict[int, tuple[Any, dict[str, Any]]] = {}
+        self.optimizers: dict[int, tuple[Any, list[tuple[Any, Any]]]] = {}
+        self.rates: set[int] = set()  # the groups of optimizers whose learning rate a kernel reads
 
-    def __enter__(self) -> Notes:
-        _core.note_leaves(self._leaves)
-        Notes._here.notes = self
-        with Notes._lock:
-            Notes.active += 1
-        return self
+    def module(self, module: Any) -> None:
+        if id(module) not in self.modules:
+            for below in module.modules():
+                self.modules.setdefault(id(below), (below, dict(vars(below))))
 
-    def __exit__(self, *exc: object) -> None:
-        with Notes._lock:
-            Notes.active -= 1
-        Notes._here.notes = None
-        _core.note_leaves(None)
+    def optimizer(self, optimizer: Any) -> None:
+        if id(optimizer) not in self.optimizers:
+            self.optimizers[id(optimizer)] = optimizer, optimizer._recorded_state()
 
-    @staticmethod
-    def here() -> Notes | None:
-        """Those that this thread takes."""
-        return getattr(Notes._here, "notes", None) if Notes.active else None
 
-    @staticmethod
-    def note(module: Any = None, optimizer: Any = None) -> None:
-        notes = Notes.here()
-        if notes is not None:
-            if module is not None:
-                notes._called[id(module)] = module
-            if optimizer is not None:
-                notes._stepped[id(optimizer)] = optimizer
+noting: dict[int, Notes] = {}  # by thread, while that records a call; modules and optimizers look here
+_running: set[int] = set()  # threads in the Python of a captured function
 
-    def modules(self) -> list[Any]:
-        """Those called and all below them."""
-        return list({id(m): m for called in self._called.values() for m in called.modules()}.values())
 
-    def optimizers(self) -> list[Any]:
-        return list(self._stepped.values())
+def note_module(module: Any) -> None:
+    notes = noting.get(get_ident())
+    if notes is not None:
+        notes.module(module)
 
-    def tensors(self) -> list[Tensor]:
-        """The leaves, and the tensors of the modules and of the optimizers."""
-        found = list(self._leaves)
-        found += [v for module in self.modules() for v in vars(module).values() if isinstance(v, Tensor)]
-        found += [p for optimizer in self.optimizers() for group in optimizer.param_groups for p in group["params"]]
-        return list({id(t): t for t in found}.values())
 
-    def covers(self, other: Notes) -> bool:
-        """Whether everything of the other is here."""
-        pairs = ((n.modules(), n.optimizers(), n.tensors()) for n in (self, other))
-        return all({id(v) for v in theirs} <= {id(v) for v in ours} for ours, theirs in zip(*pairs, strict=True))
+def note_optimizer(optimizer: Any) -> None:
+    notes = noting.get(get_ident())
+    if notes is not None:
+        notes.optimizer(optimizer)
+
+
+def note_rate(group: dict[str, Any]) -> None:
+    notes = noting.get(get_ident())
+    if notes is not None:
+        notes.rates.add(id(group))
 
 
 class Attributes:
-    """What the attributes of some modules are now."""
+    """The attributes of some modules: what they are now, or were."""
 
-    def __init__(self, modules: Iterable[Any]) -> None:
-        self._epoch = changes.epoch
-        self._holders = tuple([vars(m) for m in modules])
-        self._values = tuple([tuple(attributes.values()) for attributes in self._holders])
+    def __init__(self, modules: Iterable[Any], values: Iterable[dict[str, Any]] | None = None) -> None:
+        self._epoch: Any = changes.epoch if values is None else None
+        self._modules = tuple(modules)
+        self._values = tuple([dict(vars(m)) for m in self._modules] if values is None else values)
 
     def hold(self) -> bool:
-        """Whether they still are."""
+        """Whether the modules have the same attributes, the same objects."""
         epoch = changes.epoch
         if self._epoch is not epoch:
-            if not _core.hold(self._holders, self._values):
+            if not _core.hold(tuple(map(vars, self._modules)), self._values):
                 return False
             self._epoch = epoch
         return True
 
 
 class Tensors:
-    """The memory of some tensors, and whether they require grad."""
+    """The memory of some tensors and whether they require grad: what these are now, or were."""
 
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
+    def __init__(self, tensors: Iterable[Tensor], state: Iterable[tuple[Array, bool]] | None = None) -> None:
         self._tensors = tuple(tensors)
-        self._arrays = tuple([t._array for t in self._tensors])
-        self._requires_grad = bytes([t.requires_grad for t in self._tensors])
+        pairs = [(t._array, t.requires_grad) for t in self._tensors] if state is None else list(state)
+        self._arrays = tuple([array for array, _ in pairs])
+        self._requires_grad = bytes([requires_grad for _, requires_grad in pairs])
 
     def hold(self) -> bool:
-        """Whether both are as they were."""
+        """Whether both are the same."""
         return _core.are_unchanged(self._tensors, self._arrays, self._requires_grad)
 
 
 class _State:
-    """What noted modules, tensors and optimizers are now, as far as a recording takes it over."""
+    """What a recorded call has taken over from modules, optimizers and tensors, as it was before the call."""
 
-    def __init__(self, notes: Notes) -> None:
-        self._attributes, self._tensors = Attributes(notes.modules()), Tensors(notes.tensors())
-        self.optimizers = notes.optimizers()
-        pairs = [pair for optimizer in self.optimizers for pair in optimizer._recorded_state()]
-        self._holders, self._values = tuple([h for h, _ in pairs]), tuple([v for _, v in pairs])
+    def __init__(self, notes: Notes, touched: list[tuple]) -> None:
+        self._attributes = Attributes([m for m, _ in notes.modules.values()], [v for _, v in notes.modules.values()])
+        self._tensors = Tensors([t[0] for t in touched], [(t[1], t[3]) for t in touched])
+        self.optimizers = [optimizer for optimizer, _ in notes.optimizers.values()]
+        pairs = [pair for _, state in notes.optimizers.values() for pair in state]
+        self._holders = tuple([holder for holder, _ in pairs])
+        self._values: tuple[Any, ...] = tuple([values for _, values in pairs])
 
     def holds(self) -> bool:
         return self._tensors.hold() and self._attributes.hold() and _core.hold(self._holders, self._values)
 
+    def exempt_rates(self, groups: set[int]) -> None:
+        """Learning rates that recorded kernels read may change."""
+        self._values = tuple(
+            [
+                {**values, "lr": ...} if id(holder) in groups else values
+                for holder, values in zip(self._holders, self._values, strict=True)
+            ]
+        )
+
 
 class _Gradients:
-    """What a recorded call did to the `.grad` of some tensors."""
+    """What a recorded call did to the `.grad` of tensors."""
 
-    def __init__(self, tensors: Iterable[Tensor]) -> None:
-        self._before = [(t, t.grad) for t in tensors]
+    def __init__(self, touched: list[tuple]) -> None:
+        self._touched = [(tensor, before) for tensor, _, before, _, used in touched if used]
         self._fixed: tuple[tuple, tuple] = (), ()  # tensors, and what their .grad has to be before a replay
         self._cleared: tuple[Tensor, ...] = ()
         self.made: tuple[Tensor, ...] = ()  # by the call, in the order of the program's results
 
     def compare(self, program: _core.Program) -> str:
         """Why the calls cannot be replayed, if so. Gradients that the calls do not read may be anything."""
-        fixed: list[tuple[Tensor, Tensor | None]] = []
+        fixed: list[tuple[Tensor, Any]] = []
         cleared: list[Tensor] = []
         made: list[Tensor] = []
-        for tensor, before in self._before:
+        for tensor, before in self._touched:
             grad = tensor.grad
-            read = before is not None and program.knows(before._array)
+            read = isinstance(before, Tensor) and program.knows(before._array)
             if read and grad is not before:
                 return "it reads gradients from before the call and replaces them: call zero_grad() first"
-            if before is None or read:
+            if before is None or read or grad is before:
                 fixed.append((tensor, before))
             if grad is not before:
+                if not (grad is None or isinstance(grad, Tensor)):
+                    return f"it sets .grad to something of type {type(grad).__name__}"
                 (cleared if grad is None else made).append(tensor)
-        self._before = []
+        self._touched = []
         self._fixed = tuple([t for t, _ in fixed]), tuple([g for _, g in fixed])
         self._cleared, self.made = tuple(cleared + made), tuple(made)
         return ""
@@ -191,8 +186,7 @@ class _Recording:
 class _Kind:
     """The recordings for one kind of inputs."""
 
-    def __init__(self, notes: Notes) -> None:
-        self.notes = notes  # of an ordinary call
+    def __init__(self) -> None:
         self.recordings: list[_Recording] = []
         self.attempts = 0  # since one that was worth it
 
@@ -211,6 +205,14 @@ class Captured:
     def __reduce__(self) -> tuple:
         return Captured, (self._function, self._strict)
 
+    def __get__(self, instance: Any, owner: type | None = None) -> Any:
+        """Of a method: each instance has recordings of its own, kept among its attributes."""
+        if instance is None:
+            return self
+        bound = Captured(self._function.__get__(instance), self._strict)
+        object.__setattr__(instance, self._function.__name__, bound)
+        return bound
+
     @property
     def nbytes(self) -> int:
         """The memory of all recordings, in bytes."""
@@ -220,10 +222,11 @@ class Captured:
         """Forget all recordings and let their memory go."""
         self._kinds = {}
 
-    def __call__(self, *args: Any, **kwargs: Any) -> Any:
+    def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
         given = [as_tensor(v) if isinstance(v, np.ndarray) else v for v in (*args, *kwargs.values())]
         names = tuple(kwargs)
-        if _core.is_recording() or Notes.here() is not None:  # a part of another captured function
+        thread = get_ident()
+        if thread in _running or _core.is_recording():  # a part of another captured function
             return self._call(given, names)
         inputs = []
         parts: list[Any] = [names, _core.is_strict(), _core.is_grad_enabled()]
@@ -231,46 +234,51 @@ class Captured:
             if isinstance(value, Tensor):
                 inputs.append(value)
                 parts.append(value._array.layout)
-            elif value is None or isinstance(value, bool | int | float | str):
+            elif value is None or isinstance(value, bool | int | str):
                 parts.append((type(value), value))
+            elif isinstance(value, float | np.generic):
+                parts.append((type(value), repr(value)))  # -0.0 is another kind than 0.0
             else:
                 raise TypeError(
                     f"{self._name}: expected tensors, arrays, numbers, strings or None as arguments of a captured "
                     f"function, got {type(value).__name__}"
                 )
-        if any([t.requires_grad for t in inputs]):
-            return self._unrecorded(given, names, "an input requires grad")
         key = tuple(parts)
         kind = self._kinds.get(key)
-        if kind is None:
-            if len(self._kinds) >= MOST_KINDS:
-                return self._unrecorded(given, names, f"there are more than {MOST_KINDS} kinds of inputs")
-            with Notes() as notes:
-                result = _detached(self._call(given, names))
-            self._kinds[key] = _Kind(notes)
-            return result
-        for recording in kind.recordings:
-            if recording.fits():
-                return recording.replay([t._array for t in inputs])
-        if any([r.replays >= MOST_ATTEMPTS for r in kind.recordings[:1]]):
-            kind.attempts = 0
-        if kind.attempts >= MOST_ATTEMPTS:
-            return self._unrecorded(given, names, self.reason or "something that it reads changes with every call")
-        kind.attempts += 1
-        return self._recorded(kind, given, names)
-
-    def _call(self, given: list[Any], names: tuple[str, ...]) -> Any:
-        """The last of what is given under these names."""
-        positional = len(given) - len(names)
-        return self._function(*given[:positional], **dict(zip(names, given[positional:], strict=True)))
+        recording = None
+        reason = "an input requires grad" if any([t.requires_grad for t in inputs]) else ""
+        if kind is not None and not reason:
+            arrays = [t._array for t in inputs]
+            recording = next((r for r in kind.recordings if r.fits()), None)
+            if recording is not None:
+                if not recording.program.overwrites(arrays):
+                    return recording.replay(arrays)
+                reason = "an input lies in memory that it changes"
+            elif kind.attempts >= MOST_ATTEMPTS and not any([r.replays >= MOST_ATTEMPTS for r in kind.recordings[:1]]):
+                reason = self.reason or "something that it reads changes with every call"
+        elif not reason and len(self._kinds) >= MOST_KINDS:
+            reason = f"there are more than {MOST_KINDS} kinds of inputs"
+        if reason:
+            self._refuse(reason)
+        try:
+            _running.add(thread)
+            if kind is not None and not reason:
+                return self._recorded(kind, given, names)
+            result = _detached(self._call(given, names))
+        finally:
+            _running.discard(thread)
+        if not reason:
+            self._kinds[key] = _Kind()
+        return result
 
     @property
     def _name(self) -> str:
         return getattr(self, "__qualname__", type(self._function).__name__)
 
-    def _unrecorded(self, given: list[Any], names: tuple[str, ...], reason: str) -> Any:
-        self._refuse(reason)
-        return _detached(self._call(given, names))
+    def _call(self, given: list[Any], names: tuple[str, ...]) -> Any:
+        """The last of what is given under these names."""
+        positional = len(given) - len(names)
+        return self._function(*given[:positional], **dict(zip(names, given[positional:], strict=True)))
 
     def _refuse(self, reason: str) -> None:
         if self._strict:
@@ -283,52 +291,79 @@ class Captured:
 
     def _recorded(self, kind: _Kind, given: list[Any], names: tuple[str, ...]) -> Any:
         """The result of an ordinary call, which is recorded if it can be."""
-        state, gradients = _State(kind.notes), _Gradients(kind.notes.tensors())
-        program = _core.Program()
-        with Notes() as notes:
+        program, notes, thread = _core.Program(), Notes(), get_ident()
+        recording = None
+        try:
+            noting[thread] = notes
+            root = getattr(self._function, "__self__", None)
+            if callable(getattr(root, "modules", None)):  # of `model.forward`
+                notes.module(root)
             program.begin(self._strict)
-            try:
-                private = [Tensor._wrap(program.input(v._array)) if isinstance(v, Tensor) else v for v in given]
-                result = _detached(self._call(private, names))
-                arrays: list[Array] = []
-                form = _form(result, arrays)
-                reason = program.refusal or self._finish(program, kind, notes, state, gradients, form, arrays)
-            finally:
-                program.abort()
-        if reason:
-            kind.notes = notes
+            private = [Tensor._wrap(program.input(v._array)) if isinstance(v, Tensor) else v for v in given]
+            result = self._call(private, names)
+            arrays: list[Array] = []
+            form = _form(result, arrays)
+            reason = program.refusal or _changed_inputs(program, given, private)
+            if form is _NO_FORM:
+                result = _detached(result)
+                reason = (
+                    reason or "it returns something else than tensors, None, and tuples, lists or dictionaries of them"
+                )
+            else:
+                # Views: who else holds a result would see it go stale.
+                arrays = [_view(a) for a in arrays]
+                result = _filled(form, iter(arrays))
+            if not reason:
+                recording, reason = _finished(program, notes, private, form, arrays)
+        finally:
+            program.abort()
+            noting.pop(thread, None)
+        if any([r.replays >= MOST_ATTEMPTS for r in kind.recordings[:1]]):
+            kind.attempts = 0
+        kind.attempts += 1
+        if recording is None:
             self._refuse(reason)
         else:
-            recording = _Recording(program, state, gradients, form)
             kind.recordings = [recording, *kind.recordings[: MOST_KEPT - 1]]
             self.reason = ""
             _core.release_memory()  # that of the ordinary calls, which is not needed any more
         return result
 
-    def _finish(
-        self,
-        program: _core.Program,
-        kind: _Kind,
-        notes: Notes,
-        state: _State,
-        gradients: _Gradients,
-        form: Any,
-        arrays: list[Array],
-    ) -> str:
-        if form is _NO_FORM:
-            return "it returns something else than tensors, None, and tuples, lists or dictionaries of them"
-        if not kind.notes.covers(notes):
-            return "the modules and optimizers it calls, or the tensors that get gradients, differ from call to call"
-        if not state.holds():
-            return "attributes or tensors of a module or the state of an optimizer change in the call"
-        reason = gradients.compare(program)
-        if reason:
-            return reason
-        try:
-            program.finish([*arrays, *[t.grad._array for t in gradients.made]])
-        except CaptureError as error:
-            return str(error)
-        return ""
+
+def _changed_inputs(program: _core.Program, given: list[Any], private: list[Any]) -> str:
+    """Why the call cannot be replayed, if it has made its inputs require grad; the caller's then do so, too."""
+    reason = ""
+    for tensor, copy in zip(given, private, strict=True):
+        if isinstance(tensor, Tensor) and (copy.requires_grad or copy.grad is not None):
+            tensor.requires_grad, tensor.grad = copy.requires_grad, copy.grad
+            reason = "an input requires grad"
+    if program.overwrites([t._array for t in given if isinstance(t, Tensor)]):
+        raise CaptureError("the function changes memory in place that an input lies in")
+    return reason
+
+
+def _finished(
+    program: _core.Program, notes: Notes, private: list[Any], form: Any, arrays: list[Array]
+) -> tuple[_Recording | None, str]:
+    """The recording, or why there is none."""
+    inputs = set(map(id, private))
+    touched = [t for t in program.touched() if id(t[0]) not in inputs]
+    replaced = {id(before) for tensor, _, before, _, used in touched if used and tensor.grad is not before}
+    touched = [t for t in touched if id(t[0]) not in replaced]
+    state, gradients = _State(notes, touched), _Gradients(touched)
+    if not state.holds():
+        return None, "attributes or tensors of a module, or options or state of an optimizer, change in the call"
+    state.exempt_rates(notes.rates)
+    reason = gradients.compare(program)
+    if reason:
+        return None, reason
+    made = [_view(t.grad._array) for t in gradients.made]
+    _core.set_gradients(gradients.made, made)
+    try:
+        program.finish([*arrays, *made])
+    except CaptureError as error:
+        return None, str(error)
+    return _Recording(program, state, gradients, form), ""
 
 
 def capture(function: Callable[..., Any] | None = None, *, strict: bool = False) -> Any:
@@ -349,13 +384,14 @@ def capture(function: Callable[..., Any] | None = None, *, strict: bool = False)
     strings or None, which belong to the kind too. It returns a tensor, None, or tuples, lists and dictionaries of them;
     tensors come detached.
 
-    A replay sees what changes in place (weights, running sums, states of optimizers and random numbers) and learning
-    rates. Where an attribute of a module, a parameter, an option of an optimizer or `.grad` is no longer what it was,
-    it is recorded again. Other Python is not run: what it prints, counts or draws from NumPy stays as it was while
-    recording. It has to read no value of a tensor (`item()`, `numpy()`, `if loss > 1`), to change no input in place and
-    to keep no new tensor but what it returns and gradients. What cannot be recorded is called as usual, and `reason`
-    says why; with `strict` it is a CaptureError, which an input that is changed in place always is. A recording keeps
-    the memory of a call (`nbytes`, in bytes) until `clear()`.
+    A replay sees what changes in place (weights, running sums, states of optimizers and random numbers) and the
+    learning rates of pynn's optimizers. Where an attribute of a module that was called, an option of an optimizer that
+    stepped, or memory, `.grad` or `requires_grad` of a tensor that was used is another object than it was, it is
+    recorded again. Other Python is not run: what it prints, counts, changes in lists or draws from NumPy stays as it
+    was while recording. It has to read no value of a tensor (`item()`, `numpy()`, `if loss > 1`), to change no input in
+    place and to keep no new tensor but gradients. What cannot be recorded is called as usual, and `reason` says why;
+    with `strict` it is a CaptureError, which an input that is changed in place always is. A recording keeps the memory
+    of a call (`nbytes`, in bytes) until `clear()`.
 
     TypeError for arguments of other types.
     """
@@ -376,6 +412,10 @@ def _detached(value: Any) -> Any:
     if type(value) is dict:
         return {k: _detached(v) for k, v in value.items()}
     return value
+
+
+def _view(array: Array) -> Array:
+    return _core.permute(array, list(range(array.ndim)))
 
 
 def _form(value: Any, arrays: list[Array]) -> Any:

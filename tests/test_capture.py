@@ -11,7 +11,7 @@ from twins import Twins, batch, host, mlp, recordings, rng
 
 import pynn
 from opcase import THREADS, all_threads, precision, same_bits
-from pynn import models, nn, optim
+from pynn import models, nn, optim, program
 from pynn.nn import functional as F
 
 NETS = {
@@ -84,6 +84,23 @@ def test_one_input_twice_then_two():
     u, v = batch()[0], batch()[0]
     for second in (u, u, u, v, u, v):
         assert same_bits(host(function(u, second)), u * second + u)
+
+
+def test_inputs_in_any_layout():
+    """Dropout numbers the elements as they lie in memory, so that a copy in another order would be seen."""
+
+    def function(x):
+        return F.dropout(pynn.as_tensor(x) * 2, 0.4), pynn.as_tensor(x) + 1
+
+    x = rng.standard_normal((6, 8))
+    for given in (x.T, x[:, ::2], x.T[::2], x[::-1].T, np.broadcast_to(x[:1], (6, 8)), x[:, 1:5].T, x[:0], x[2:3].T):
+        captured = pynn.capture(function, strict=True)
+        for _ in range(4):
+            state = pynn.get_rng_state()
+            expected = function(given)
+            pynn.set_rng_state(state)
+            for a, b in zip(captured(given), expected, strict=True):
+                assert same_bits(host(a), host(b)) and a._array.strides == b._array.strides
 
 
 def test_structures_of_results():
@@ -197,6 +214,59 @@ def test_a_captured_model_in_a_captured_step():
         x = batch()[0]
         with pynn.no_grad():
             assert same_bits(host(inner(x)), host(model(x)))
+
+
+def test_a_captured_model_in_a_function_that_is_not_recorded():
+    model = nn.Linear(6, 3)
+    inner = pynn.capture(model)
+    outer = pynn.capture(lambda x: inner(x).sum().backward())
+    for n in range(1, 14):  # kinds of inputs, more than are recorded
+        model.zero_grad()
+        outer(np.ones((n, 6), np.float32))
+        assert model.weight.grad.tolist() == [[n] * 6] * 3
+
+
+def test_methods():
+    class Counter:
+        def __init__(self, factor):
+            self.factor, self.calls = factor, 0
+
+        @pynn.capture
+        def scaled(self, x):
+            self.calls += 1
+            return x * self.factor
+
+    counters = [Counter(2), Counter(3)]
+    for _ in range(5):
+        for counter in counters:
+            assert counter.scaled(np.ones(2, np.float32)).tolist() == [counter.factor] * 2
+    assert [c.calls for c in counters] == [2, 2]
+
+
+def test_signed_zeros_and_numbers_of_numpy_are_kinds():
+    function = pynn.capture(lambda x, shift: pynn.as_tensor(x) * shift)
+    for _ in range(4):
+        for shift in (0.0, -0.0, float("nan"), np.float32(2), np.float64(2), np.int64(2)):
+            assert same_bits(host(function(np.ones(2, np.float32), shift)), host(pynn.ones(2) * shift))
+
+
+def test_threads_that_record_at_once():
+    models = [nn.Linear(6, 3) for _ in range(2)]
+    function = pynn.capture(lambda x, which: models[which](x))
+    x = batch()[0]
+    failed = []
+
+    def run(which):
+        for _ in range(200):
+            if not same_bits(host(function(x, which)), host(models[which](x))):
+                failed.append(which)
+
+    threads = [threading.Thread(target=run, args=(i % 2,)) for i in range(4)]
+    for t in threads:
+        t.start()
+    for t in threads:
+        t.join()
+    assert not failed and not program.noting and not program._running
 
 
 def test_recordings_that_were_worth_it_do_not_count():

@@ -252,3 +252,167 @@ def test_what_counts_calls_is_never_stale():
     for _ in range(12):
         twins.step(*batch())
     assert twins.captured.reason
+
+
+def test_tensors_that_no_module_or_step_uses():
+    """Parameters in a list, gradients that are clipped, an average of weights: what a call reads is what is watched."""
+    twins = [[nn.Parameter(np.ones(3, np.float32)) for _ in range(2)] for _ in range(2)]
+    averages = [pynn.zeros(3) for _ in range(2)]
+
+    def function(k):
+        def call():
+            norm = nn.utils.clip_grad_norm_(twins[k], 0.5)
+            with pynn.no_grad():
+                averages[k].mul_(0.5).add_(twins[k][0])
+            return norm
+
+        return call
+
+    functions = [function(0), pynn.capture(function(1))]
+    for i in range(12):
+        for k in range(2):
+            twins[k][0].grad = pynn.full((3,), float(i))
+            if i % 4 == 3:
+                twins[k][0].data = np.full(3, i, np.float32)
+        assert same_bits(host(functions[0]()), host(functions[1]()))
+        assert same_bits(host(twins[0][0].grad), host(twins[1][0].grad))
+        assert same_bits(host(averages[0]), host(averages[1]))
+
+
+def test_zero_grad_alone():
+    """Two losses by turns, each of which clears the gradients of the other."""
+    heads = [[nn.Linear(6, 1), nn.Linear(6, 1)] for _ in range(2)]
+    for a, b in zip(*heads, strict=True):
+        b.load_state_dict(a.state_dict())
+    optimizers = [optim.SGD([p for layer in pair for p in layer.parameters()], lr=0.1) for pair in heads]
+
+    def function(k, head):
+        def call(x):
+            optimizers[k].zero_grad()
+            heads[k][head](x).sum().backward()
+
+        return call
+
+    functions = [[function(0, 0), function(0, 1)], [pynn.capture(function(1, head)) for head in range(2)]]
+    for i in range(16):
+        x = batch()[0]
+        for k in range(2):
+            functions[k][i // 3 % 2](pynn.as_tensor(x))
+            optimizers[k].step()
+        for a, b in zip(*[[p for layer in pair for p in layer.parameters()] for pair in heads], strict=True):
+            assert same_bits(host(a), host(b)) and (a.grad is None) == (b.grad is None)
+    assert all(recordings(f) for f in functions[1])
+
+
+class ByHand(optim.Optimizer):
+    """Reads its options in Python, as subclasses may, and has a step of its own."""
+
+    def __init__(self, params, rate_name):
+        self.rate_name, self.steps = rate_name, 0
+        super().__init__(params, {rate_name: 0.1})
+
+    def step(self, closure=None):
+        with pynn.no_grad():
+            for group in self.param_groups:
+                for p in group["params"]:
+                    p.sub_(p.grad * float(group[self.rate_name]))
+
+
+@pytest.mark.parametrize("name", ["lr", "rate"])
+def test_optimizers_of_others(name):
+    twins = Twins(optimizer=lambda params, **_: ByHand(params, name), strict=False)
+    for i in range(10):
+        if i == 5:
+            twins.both(lambda _, optimizer: optimizer.param_groups[0].update({name: 0.0}))
+        twins.step(*batch())
+    assert recordings(twins.captured)
+
+    class Counting(ByHand):
+        def step(self, closure=None):
+            self.steps += 1
+            self.param_groups[0][name] = 0.1 / self.steps
+            super().step(closure)
+
+    twins = Twins(optimizer=lambda params, **_: Counting(params, name), strict=False)
+    for _ in range(10):
+        twins.step(*batch())
+    assert "change in the call" in twins.captured.reason
+
+
+def test_a_schedule_that_is_stepped_in_the_call():
+    def function(model, optimizer):
+        schedule = lr_scheduler.StepLR(optimizer, 1, 0.5)
+        usual = Twins.usual(model, optimizer)
+
+        def step(x, y):
+            loss = usual(x, y)
+            schedule.step()
+            return loss
+
+        return step
+
+    twins = Twins(function=function, strict=False)
+    for _ in range(10):
+        twins.step(*batch())
+    assert "change in the call" in twins.captured.reason
+
+
+def test_memory_of_a_gradient_replaced():
+    w = [nn.Parameter(np.ones((1, 3), np.float32)) for _ in range(2)]
+    for p in w:
+        p.grad = pynn.zeros(1, 3)
+    functions = [lambda k=k: (w[k] * 2).sum().backward() for k in range(2)]
+    functions[1] = pynn.capture(functions[1])
+    for i in range(10):
+        for k in range(2):
+            if i == 5:
+                w[k].grad.data = np.full((1, 3), 100, np.float32)
+            functions[k]()
+        assert same_bits(host(w[0].grad), host(w[1].grad))
+    assert recordings(functions[1])
+
+
+def test_attributes_under_other_names():
+    class Layer(nn.Module):
+        def __init__(self):
+            self.a = True
+
+        def forward(self, x):
+            return x * 2 if "a" in vars(self) else x * 3
+
+    layer = Layer()
+    function = pynn.capture(layer)
+    x = np.ones(2, np.float32)
+    for i in range(8):
+        if i == 4:
+            del layer.a
+            layer.b = True
+        assert function(x).tolist() == ([2, 2] if i < 4 else [3, 3])
+
+
+def test_a_method_of_a_module():
+    model = nn.Sequential(nn.Linear(6, 3))
+    function = pynn.capture(model.forward)
+    for i in range(9):
+        if i == 3:
+            model.append(nn.Tanh())
+        if i == 6:
+            model[0].weight.data = host(model[0].weight) * 2
+        x = batch()[0]
+        assert same_bits(host(function(x)), host(model(x)))
+    assert recordings(function)
+
+
+def test_what_is_returned_and_read_by_the_next_call():
+    state = {"h": pynn.zeros(3)}
+
+    @pynn.capture
+    def function(x):
+        state["h"] = pynn.tanh(state["h"] + x)
+        return state["h"]
+
+    expected = pynn.zeros(3)
+    for _ in range(8):
+        expected = pynn.tanh(expected + 1.0)
+        assert same_bits(host(function(np.ones(3, np.float32))), host(expected))
+    assert "still held" in function.reason

@@ -136,3 +136,76 @@ def test_wrong_arguments():
         pynn.capture(3)
     with pytest.raises(TypeError):
         pynn.capture(lambda: None, True)
+
+
+def test_inputs_in_memory_that_changes():
+    buffer = pynn.zeros(8)
+    with pynn.no_grad():
+        function = pynn.capture(lambda x: buffer[1:].add_(x) * 1)
+        other = pynn.ones(7)
+        for _ in range(4):
+            function(other)
+        expected = host(buffer)
+        for _ in range(3):  # replays would read what they have written
+            expected[1:] += expected[:-1].copy()
+            function(buffer[:-1])
+            assert same_bits(host(buffer), expected)
+        assert "memory that it changes" in function.reason
+        function = pynn.capture(lambda x: buffer[1:].add_(x) * 1)
+        function(buffer[:-1])
+        with pytest.raises(CaptureError, match="changes memory in place that an input lies in"):
+            function(buffer[:-1])
+
+
+def test_inputs_that_come_to_require_grad():
+    @pynn.capture
+    def function(x):
+        x.requires_grad_()
+        (x * x).sum().backward()
+
+    for i in range(10):
+        x = pynn.full((2,), float(i))
+        function(x)
+        assert x.requires_grad and x.grad.tolist() == [2.0 * i] * 2
+
+
+def test_gradients_that_are_no_tensors():
+    w = pynn.ones(3, dtype=np.float32).requires_grad_()
+    optimizer = pynn.optim.SGD([w], lr=0.1)
+
+    @pynn.capture
+    def function():
+        optimizer.zero_grad()
+        (w * 2).sum().backward()
+
+    for _ in range(5):
+        w.grad = np.ones(3, np.float32)
+        function()
+        assert w.grad.tolist() == [2.0] * 3
+
+
+def test_wrong_arguments_of_the_core():
+    _core = pynn._core
+    t, a = pynn.ones(3), pynn.ones(3)._array
+    for call in (
+        lambda: _core.are_unchanged((t,), (), b""),
+        lambda: _core.are_unchanged((t,), (a,), "x"),
+        lambda: _core.are_unchanged((1,), (a,), b"0"),
+        lambda: _core.gradients_are((t,), ()),
+        lambda: _core.gradients_are((1,), (None,)),
+        lambda: _core.set_gradients((t,), []),
+        lambda: _core.set_gradients((1,), None),
+        lambda: _core.set_gradients((t,), [1]),
+        lambda: _core.hold((1,), (1,)),
+        lambda: _core.hold(({},), ([],)),
+        lambda: _core.hold((), ([],)),
+        lambda: _core.Program().knows(3),
+    ):
+        with pytest.raises(TypeError):
+            call()
+    read_only = np.zeros(1)
+    read_only.flags.writeable = False
+    with pytest.raises(ValueError, match="write_number"):
+        _core.write_number(read_only, 3.0)
+    with pytest.raises(ValueError, match="write_number"):
+        _core.write_number(np.zeros(2), 3.0)

@@ -133,6 +133,7 @@ void adam(const py::list& values, const py::list& grads, const py::list& means, 
 
 // No launch, which a program would repeat: the number that was written while it recorded.
 void write_number(const ArrayRef& a, double value) {
+  check_writable(*a, "write_number", "array");
   *const_cast<double*>(scalar(a, "write_number", "array", 1)) = value;
 }
 

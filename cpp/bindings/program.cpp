@@ -4,6 +4,7 @@
 #include <pybind11/stl.h>
 
 #include <cstring>
+#include <unordered_map>
 
 #include "bindings/families.h"
 #include "bindings/tensor.h"
@@ -21,17 +22,68 @@ Array layout_of(const Array& a) {
   return layout;
 }
 
+using Touched = std::unordered_map<PyObject*, TouchedTensor>;
+thread_local Touched* touched_here = nullptr;  // of the program that this thread records
+
+// A copy with the same strides, gaps included, since the order in memory of what is computed from it may depend on
+// them; dense where that would take much more memory.
+ArrayRef copy_with_strides(const Array& a) {
+  const Extent memory = extent(a);
+  const size_t bytes = size_t(memory.end - memory.begin);
+  if (a.size == 0 || is_dense(a) || bytes > 4 * a.bytes() + (size_t(1) << 20)) {
+    const ArrayRef dense = new_like_strided(a);
+    copy_into(a, *dense);
+    return dense;
+  }
+  const ArrayRef raw = new_array(DType::uint8, {int64_t(bytes)});
+  std::memcpy(raw->data, memory.begin, bytes);
+  Array layout = layout_of(a);
+  layout.block = raw->block;
+  layout.data = raw->data + (a.data - memory.begin);
+  return view(layout);
+}
+
 class PyProgram {
  public:
-  PyProgram() : program_(new Program) {}
+  PyProgram() : program_(new Program), touched_(new Touched) {}
   ~PyProgram() {
     // A recording belongs to its thread: dropped from another one it is left alone, for that thread points to it.
-    if (!program_->is_recording() || program_->recorded_here()) delete program_;
+    if (program_->is_recording() && !program_->recorded_here()) return;
+    forget_touched();
+    if (touched_here == touched_) touched_here = nullptr;
+    delete touched_;
+    delete program_;
   }
   PyProgram(const PyProgram&) = delete;
   PyProgram& operator=(const PyProgram&) = delete;
 
-  void begin(bool strict) { program_->begin(strict); }
+  void begin(bool strict) {
+    program_->begin(strict);
+    touched_here = touched_;
+  }
+
+  // Those that somebody else holds, too: (tensor, array, grad, requires_grad, whether .grad was used). They are let go,
+  // and no more are noted.
+  py::list touched() {
+    py::list result;
+    if (touched_here == touched_) touched_here = nullptr;
+    for (const auto& [tensor, t] : *touched_) {
+      if (Py_REFCNT(tensor) == 1) continue;  // a view made in the call, of memory of outside
+      result.append(py::make_tuple(py::handle(t.tensor), py::handle(t.array ? t.array : Py_None),
+                                   py::handle(t.grad ? t.grad : Py_None), t.requires_grad, t.uses_grad));
+    }
+    forget_touched();
+    return result;
+  }
+
+  // Whether some array lies in memory of outside that a call writes to.
+  bool overwrites(const std::vector<ArrayRef>& arrays) const {
+    for (const ArrayRef& a : arrays) {
+      const Extent memory = extent(*a);
+      if (program_->writes(memory.begin, memory.end)) return true;
+    }
+    return false;
+  }
 
   // The copy keeps two uses of one array apart: f(u, u) now may be f(u, v) later. The program need not know `given`.
   ArrayRef input(const py::object& given) {
@@ -40,11 +92,11 @@ class PyProgram {
     ArrayRef copy;
     {
       RecordingPause pause;
-      copy = new_like_strided(*a);
-      copy_into(*a, *copy);
+      copy = copy_with_strides(*a);
     }
     program_->add_input(copy->block);
     inputs_.push_back(layout_of(*copy));
+    inputs_.back().data = reinterpret_cast<char*>(copy->data - copy->block->data);  // an offset from here on
     return copy;
   }
 
@@ -72,7 +124,10 @@ class PyProgram {
   std::vector<ArrayRef> replay(std::vector<ArrayRef> inputs) {
     std::vector<Program::Memory> memory, blocks;
     for (size_t i = 0; i < inputs.size() && i < inputs_.size(); i++) inputs[i] = as_recorded(inputs[i], i);
-    for (const ArrayRef& a : inputs) memory.push_back({a->block, a->data});
+    for (size_t i = 0; i < inputs.size(); i++) {
+      const ptrdiff_t offset = i < inputs_.size() ? reinterpret_cast<ptrdiff_t>(inputs_[i].data) : 0;
+      memory.push_back({inputs[i]->block, inputs[i]->data - offset});
+    }
     const char* failed = nullptr;
     Status status;
     {
@@ -100,7 +155,7 @@ class PyProgram {
   const std::string& refusal() const { return program_->refusal(); }
 
  private:
-  // Launches know the recorded strides: another layout costs one copy.
+  // Launches know the recorded strides: another layout costs one copy, or is an error where they have gaps.
   ArrayRef as_recorded(const ArrayRef& given, size_t i) const {
     const Array& recorded = inputs_[i];
     const std::string name = "replay: input " + std::to_string(i);
@@ -109,16 +164,40 @@ class PyProgram {
     if (given->dims != recorded.dims || !std::equal(recorded.shape, recorded.shape + recorded.dims, given->shape))
       fail(name + " was recorded with shape " + shape_string(recorded) + ", got " + shape_string(*given));
     if (same_layout(*given, recorded)) return given;
+    if (!is_dense(recorded)) fail(name + " was recorded with gaps between its elements, and other strides were given");
     ArrayRef copy = new_like_strided(recorded);
     copy_into(*given, *copy);
     return copy;
   }
 
+  void forget_touched() {
+    Touched touched;
+    touched.swap(*touched_);  // what is let go may run Python
+    for (const auto& [tensor, t] : touched) {
+      Py_XDECREF(t.array);
+      Py_XDECREF(t.grad);
+      Py_DECREF(tensor);
+    }
+  }
+
   Program* const program_;
+  Touched* const touched_;
   std::vector<Array> inputs_, results_;
 };
 
 }  // namespace
+
+void touch_recorded(PyObject* tensor, bool grad) {
+  const Tensor& t = *tensor_of(tensor);
+  if (!touched_here || !t.array) return;
+  if (const auto known = touched_here->find(tensor); known != touched_here->end()) {
+    known->second.uses_grad |= grad;
+    return;
+  }
+  if (Py_TYPE(t.array) == array_type && recording()->owns(reinterpret_cast<Array*>(t.array)->block)) return;
+  touched_here->emplace(
+      tensor, TouchedTensor{own(tensor), own(t.array), t.grad ? own(t.grad) : nullptr, t.requires_grad != 0, grad});
+}
 
 void check_host_access(const char* what) {
   Program* program = recording();
@@ -143,6 +222,9 @@ void bind_program(py::module_& m) {
       .def("finish", &PyProgram::finish, py::arg("results"), "End the recording; `results` are what a replay gives.")
       .def("abort", &PyProgram::abort, "End the recording and drop it.")
       .def("replay", &PyProgram::replay, py::arg("inputs"), "Run all calls on other inputs; gives the results.")
+      .def("touched", &PyProgram::touched, "The tensors that the recorded calls used, as they were before.")
+      .def("overwrites", &PyProgram::overwrites, py::arg("arrays"),
+           "Whether some of these lies in memory that a call changes in place.")
       .def("knows", &PyProgram::knows, py::arg("array"), "Whether a call uses this memory.")
       .def_property_readonly("refusal", &PyProgram::refusal, "Why the recording is no good; empty where it is.")
       .def_property_readonly("calls", &PyProgram::calls, "The names of the recorded calls.")

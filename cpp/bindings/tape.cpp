@@ -28,7 +28,6 @@ struct Node {
 
 PyTypeObject* node_type = nullptr;
 thread_local bool recording_gradients = true;
-thread_local PyObject* noted_leaves = nullptr;  // a list, see note_leaves
 uint64_t next_order = 0;
 
 Node* node_of(PyObject* o) { return reinterpret_cast<Node*>(o); }
@@ -156,7 +155,7 @@ void check_unchanged(const Node& node, const std::string& name) {
 // it is an expanded view, since later ones are added in place.
 void accumulate(PyObject* leaf, py::object gradient) {
   Tensor* t = tensor_of(leaf);
-  if (noted_leaves && PyList_Append(noted_leaves, leaf)) throw py::error_already_set();
+  touch(leaf, true);
   if (t->grad && t->grad != Py_None) {
     if (!is_tensor(t->grad))
       fail_type(std::string("backward: expected a Tensor or None as .grad, got ") + Py_TYPE(t->grad)->tp_name);
@@ -308,14 +307,6 @@ PyObject* py_set_grad_enabled(PyObject*, PyObject* mode) {
   return enabled < 0 ? nullptr : PyBool_FromLong(std::exchange(recording_gradients, enabled != 0));
 }
 
-PyObject* py_note_leaves(PyObject*, PyObject* list) {
-  return guarded([&] {
-    if (list != Py_None && !PyList_Check(list)) fail_type("note_leaves: expected a list or None");
-    PyObject* const before = std::exchange(noted_leaves, list == Py_None ? nullptr : own(list));
-    return before ? py::reinterpret_steal<py::object>(before) : py::object(py::none());
-  });
-}
-
 PyMethodDef tape_methods[] = {
     {"record", as_method(py_record), METH_FASTCALL,
      "record($module, name, array, inputs, backward, saved=(), activation='none', takes_activation=False, /)\n--\n\n"
@@ -342,10 +333,6 @@ PyMethodDef tape_methods[] = {
     {"set_grad_enabled", py_set_grad_enabled, METH_O,
      "set_grad_enabled($module, mode, /)\n--\n\nWhether ops on this thread are recorded from now on; returns what was "
      "before."},
-    {"note_leaves", py_note_leaves, METH_O,
-     "note_leaves($module, leaves, /)\n--\n\nThe leaves that get a gradient on this thread are appended to `leaves` "
-     "from "
-     "now on (None: to none);\nreturns what was before."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace

@@ -37,10 +37,31 @@ void dealloc_tensor(PyObject* o) {
   Py_DECREF(type);
 }
 
-PyMemberDef tensor_members[] = {{"_array", T_OBJECT, offsetof(Tensor, array), 0, nullptr},
-                                {"_node", T_OBJECT, offsetof(Tensor, node), READONLY, nullptr},
-                                {"grad", T_OBJECT, offsetof(Tensor, grad), 0, nullptr},
+PyMemberDef tensor_members[] = {{"_node", T_OBJECT, offsetof(Tensor, node), READONLY, nullptr},
                                 {nullptr, 0, 0, 0, nullptr}};
+
+// Fields whose use a recording sees.
+PyObject* get_field(PyObject* o, PyObject* Tensor::*field, bool grad) {
+  return guarded([&] {
+    touch(o, grad);
+    PyObject* value = tensor_of(o)->*field;
+    return py::reinterpret_borrow<py::object>(value ? value : Py_None);
+  });
+}
+int set_field(PyObject* o, PyObject* value, PyObject* Tensor::*field, bool grad) {
+  const PyObject* done = guarded([&] {
+    touch(o, grad);
+    PyObject* before = std::exchange(tensor_of(o)->*field, value ? own(value) : nullptr);
+    Py_XDECREF(before);
+    return py::none();
+  });
+  Py_XDECREF(done);
+  return done ? 0 : -1;
+}
+PyObject* get_array(PyObject* o, void*) { return get_field(o, &Tensor::array, false); }
+int set_array(PyObject* o, PyObject* value, void*) { return set_field(o, value, &Tensor::array, false); }
+PyObject* get_grad(PyObject* o, void*) { return get_field(o, &Tensor::grad, true); }
+int set_grad(PyObject* o, PyObject* value, void*) { return set_field(o, value, &Tensor::grad, true); }
 
 PyObject* get_requires_grad(PyObject* o, void*) { return PyBool_FromLong(tensor_of(o)->requires_grad); }
 int set_requires_grad(PyObject* o, PyObject* mode, void*) {
@@ -56,8 +77,13 @@ int set_requires_grad(PyObject* o, PyObject* mode, void*) {
     PyErr_Format(PyExc_RuntimeError, "only float tensors can require grad, got %s", dtype_name(array->dtype));
     return -1;
   }
-  t->requires_grad = char(wanted);
-  return 0;
+  const PyObject* done = guarded([&] {
+    touch(o);
+    t->requires_grad = char(wanted);
+    return py::none();
+  });
+  Py_XDECREF(done);
+  return done ? 0 : -1;
 }
 
 PyObject* memory_of(PyObject* tensor) {
@@ -79,7 +105,9 @@ PyObject* get_ndim(PyObject* o, void*) {
   return of_array(o, [](const Array& a) { return py::int_(a.dims); });
 }
 
-PyGetSetDef tensor_getters[] = {{"requires_grad", get_requires_grad, set_requires_grad, nullptr, nullptr},
+PyGetSetDef tensor_getters[] = {{"_array", get_array, set_array, nullptr, nullptr},
+                                {"grad", get_grad, set_grad, nullptr, nullptr},
+                                {"requires_grad", get_requires_grad, set_requires_grad, nullptr, nullptr},
                                 {"shape", get_shape, nullptr, nullptr, nullptr},
                                 {"dtype", get_dtype, nullptr, nullptr, nullptr},
                                 {"ndim", get_ndim, nullptr, nullptr, nullptr},
@@ -158,21 +186,25 @@ PyObject* py_set_gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
   });
 }
 
-// Whether the container, a list or a dictionary, holds these objects; Ellipsis stands for any.
-bool holds(PyObject* container, PyObject* expected) {
-  const bool list = PyList_Check(container);
-  if (!(list || PyDict_Check(container)) || !PyTuple_Check(expected))
-    fail_type("hold: expected lists or dictionaries and tuples");
-  const Py_ssize_t size = PyTuple_GET_SIZE(expected);
-  if ((list ? PyList_GET_SIZE(container) : PyDict_GET_SIZE(container)) != size) return false;
-  Py_ssize_t position = 0;
-  for (Py_ssize_t i = 0; i < size; i++) {
-    PyObject *key, *value;
-    if (list)
-      value = PyList_GET_ITEM(container, i);
-    else if (!PyDict_Next(container, &position, &key, &value))
-      return false;
-    if (value != PyTuple_GET_ITEM(expected, i) && PyTuple_GET_ITEM(expected, i) != Py_Ellipsis) return false;
+// Whether the container, a list or a dictionary, holds the same objects under the same keys in the same order as its
+// copy; Ellipsis stands for any object.
+bool holds(PyObject* container, PyObject* copy) {
+  const auto same = [](PyObject* value, PyObject* expected) { return value == expected || expected == Py_Ellipsis; };
+  if (PyList_Check(container) && PyList_Check(copy)) {
+    if (PyList_GET_SIZE(container) != PyList_GET_SIZE(copy)) return false;
+    for (Py_ssize_t i = 0; i < PyList_GET_SIZE(copy); i++)
+      if (!same(PyList_GET_ITEM(container, i), PyList_GET_ITEM(copy, i))) return false;
+    return true;
+  }
+  if (!PyDict_Check(container) || !PyDict_Check(copy))
+    fail_type("hold: expected lists or dictionaries and their copies");
+  if (PyDict_GET_SIZE(container) != PyDict_GET_SIZE(copy)) return false;
+  Py_ssize_t here = 0, there = 0;
+  PyObject *key, *value, *expected_key, *expected;
+  while (PyDict_Next(container, &here, &key, &value) && PyDict_Next(copy, &there, &expected_key, &expected)) {
+    if (!same(value, expected)) return false;
+    if (key == expected_key) continue;
+    if (!PyUnicode_Check(key) || !PyUnicode_Check(expected_key) || PyUnicode_Compare(key, expected_key)) return false;
   }
   return true;
 }
@@ -181,7 +213,7 @@ PyObject* py_hold(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
     if (count != 2 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) ||
         PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]))
-      fail_type("hold: expected a tuple of containers and one of as many tuples");
+      fail_type("hold: expected a tuple of containers and one of as many copies");
     bool same = true;
     for (Py_ssize_t i = 0; same && i < PyTuple_GET_SIZE(args[0]); i++)
       same = holds(PyTuple_GET_ITEM(args[0], i), PyTuple_GET_ITEM(args[1], i));
@@ -200,13 +232,17 @@ PyMethodDef tensor_methods[] = {
     {"set_gradients", as_method(py_set_gradients), METH_FASTCALL,
      "set_gradients($module, tensors, arrays, /)\n--\n\nThe last of `arrays` as .grad of the tensors; None clears it."},
     {"hold", as_method(py_hold), METH_FASTCALL,
-     "hold($module, containers, values, /)\n--\n\nWhether each container, a list or a dictionary, holds the objects of "
-     "its tuple, in this order; Ellipsis stands for any."},
+     "hold($module, containers, copies, /)\n--\n\nWhether each container, a list or a dictionary, holds the same "
+     "objects "
+     "in the same order as its copy; Ellipsis stands for any object."},
     {nullptr, nullptr, 0, nullptr}};
 
 }  // namespace
 
-ArrayRef array_of(PyObject* tensor) { return argument(memory_of(tensor)); }
+ArrayRef array_of(PyObject* tensor) {
+  touch(tensor);
+  return argument(memory_of(tensor));
+}
 
 ArrayRef own_array(py::handle object) {
   if (is_tensor(object.ptr())) return array_of(object.ptr());

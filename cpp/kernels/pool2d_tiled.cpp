@@ -36,14 +36,16 @@ PYNN_INLINE void send_row(const PoolShape& s, int64_t height, int64_t width, int
                           const Fetch& fetch, const Put& put) {
   using Int = typename IntOf<T>::type;
   const int64_t c = s.c, next = s.columns.in * c;
-  for (int64_t i = 0; i < height; i++)
-    for (int64_t j = 0; j < s.columns.out; j++)
-      for_channels<T>(c, (s.columns.out - j) * c, [&](int64_t channel, int n, int) PYNN_LAMBDA {
-        const auto sent = read(y + j * c + channel, n);
-        const Place<T> to = dx + (i * next + j * width * c + channel);
-        for (int64_t k = 0; k < width; k++)
-          put(to + k * c, sent.share(broadcast(Int(i * width + k))), fetch(to + k * c, n), n);
-      });
+  for (int64_t j = 0; j < s.columns.out; j++)
+    for_channels<T>(c, (s.columns.out - j) * c, [&](int64_t channel, int n, int) PYNN_LAMBDA {
+      const auto sent = read(y + j * c + channel, n);
+      const Place<T> to = dx + (j * width * c + channel);
+      for (int64_t i = 0; i < height; i++)
+        for (int64_t k = 0; k < width; k++) {
+          const Place<T> at = to + (i * next + k * c);
+          put(at, sent.share(broadcast(Int(i * width + k))), fetch(at, n), n);
+        }
+    });
 }
 
 // The same of pairs of columns.

@@ -110,6 +110,12 @@ bool Program::owns(const Block* block) const {
 
 bool Program::knows(const Block* block) const { return by_address_.count(block->data) > 0; }
 
+bool Program::writes(const char* begin, const char* end) const {
+  for (const Slot& slot : slots_)
+    if (slot.kind == Kind::external && slot.writer && begin < slot.base + slot.bytes && slot.base < end) return true;
+  return false;
+}
+
 void Program::add_input(Block* private_copy) {
   retain(private_copy);
   inputs_.push_back(int(slots_.size()));
@@ -180,11 +186,11 @@ void Program::end_call() { open_params_ = nullptr; }
 
 std::string Program::escapes(const std::vector<Block*>& results) const {
   for (const Slot& slot : slots_) {
-    if (slot.kind != Kind::own || slot.block->refs.load(std::memory_order_acquire) == 1) continue;
-    if (std::find(results.begin(), results.end(), slot.block) != results.end()) continue;
+    const auto held = 1 + std::count(results.begin(), results.end(), slot.block);
+    if (slot.kind != Kind::own || slot.block->refs.load(std::memory_order_acquire) <= held) continue;
     return "an array of " + std::to_string(slot.bytes) + " bytes, made by " +
            (slot.writer ? quoted(slot.writer) : "an op") +
-           " during the capture, is still held after it; return it, or make it before";
+           " during the capture, is still held after it, by something else than what it returns";
   }
   return "";
 }

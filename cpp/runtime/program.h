@@ -68,7 +68,8 @@ class Program {
   void end_call();
   void refuse(const std::string& reason);   // the recording is no good; the first reason is kept
   void give_up(const std::string& reason);  // the same; throws where it is strict, else ends the recording
-  // What was made while recording, is no result, and is still held: a replay would change it or leave it stale.
+  // What was made while recording and is held by somebody beside the results, one reference for each of these: a replay
+  // would change it or leave it stale.
   std::string escapes(const std::vector<Block*>& results) const;
   void finish(const std::vector<Block*>& results);  // ends the recording; throws where it was refused or leaks memory
   void abort();                                     // ends the recording; what it made lives on for those who hold it
@@ -78,7 +79,8 @@ class Program {
   Status replay(const std::vector<Memory>& inputs, std::vector<Memory>& results, const char** failed);
 
   bool owns(const Block* block) const;
-  bool knows(const Block* block) const;  // some call uses it
+  bool knows(const Block* block) const;                   // some call uses it
+  bool writes(const char* begin, const char* end) const;  // some call writes there, into memory of outside
   const std::string& refusal() const { return refusal_; }
   bool is_strict() const { return strict_; }
   bool recorded_here() const;  // this thread records it

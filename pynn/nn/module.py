@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _core, ops
 from ..autograd import no_grad
-from ..program import Notes, changes
+from ..program import changes, note_module, noting
 from ..tensor import Tensor, as_tensor, float32
 from .parameter import Parameter
 from .preprocessing import Preprocessing
@@ -34,8 +34,8 @@ class Module:
         raise NotImplementedError(f"{type(self).__name__} defines no forward()")
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
-        if Notes.active:
-            Notes.note(module=self)
+        if noting:
+            note_module(self)
         try:
             return self.forward(*args, **kwargs)
         except (ValueError, TypeError, IndexError) as error:
@@ -291,7 +291,7 @@ class Module:
 def is_builtin(function: Any) -> bool:
     """Whether it is an op, or a module whose layers are all pynn's as they are: no Python of others runs in a call."""
     if not isinstance(function, Module):
-        return str(getattr(function, "__module__", "")).startswith(f"{ops.__name__}.")
+        return getattr(ops, str(getattr(function, "__name__", "")), None) is function
     return all(
         type(m).__module__.startswith(f"{__package__}.") and "forward" not in vars(m) for m in function.modules()
     )

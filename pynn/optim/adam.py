@@ -74,7 +74,7 @@ class Adam(Optimizer):
         if len(parameters) == len(group["params"]):
             return list(counters.values())
         # Some parameters have no gradient this time: those that share a counter with them go on with one of their own.
-        waiting = {id(self.state[p].get("step")) for p in group["params"] if p.grad is None}
+        waiting = {id(self.state.get(p, {}).get("step")) for p in group["params"] if p.grad is None}
         result = []
         for step, chosen in counters.values():
             own = _core.copy(step) if id(step) in waiting else step

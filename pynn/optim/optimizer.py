@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
@@ -10,7 +11,7 @@ import numpy as np
 
 from .. import _core
 from ..autograd import check_gradients, enable_grad
-from ..program import Notes
+from ..program import note_optimizer, note_rate, noting
 from ..tensor import Tensor, float64
 
 
@@ -22,6 +23,11 @@ class Optimizer:
     """
 
     _state_names: tuple[str, ...] | None = None  # what a parameter's state consists of; None: not checked
+
+    def __init_subclass__(cls, **options: Any) -> None:
+        super().__init_subclass__(**options)
+        if "step" in vars(cls):  # a recording has to hear of it
+            cls.step = _noted(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
         if isinstance(params, Tensor):
@@ -65,8 +71,8 @@ class Optimizer:
 
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. `closure` computes the loss again and returns it."""
-        if Notes.active:
-            Notes.note(optimizer=self)
+        if noting:
+            note_optimizer(self)
         loss = None
         if closure is not None:
             with enable_grad():
@@ -86,6 +92,8 @@ class Optimizer:
 
     def _rate(self, group: dict[str, Any]) -> Any:
         """The learning rate as an array, so that a recorded step follows a schedule."""
+        if noting:
+            note_rate(group)
         array = group.get("_rate")
         if array is None:
             array = group["_rate"] = _core.full((1,), 0, float64)
@@ -95,17 +103,13 @@ class Optimizer:
     def _write_rates(self) -> None:
         """Bring the arrays of the learning rates up to date, for a recorded step."""
         for group in self.param_groups:
-            self._rate(group)
+            if "_rate" in group:
+                self._rate(group)
 
-    def _recorded_state(self) -> list[tuple[Any, tuple]]:
-        """All that a recorded step takes over: lists and dictionaries with the objects in them, Ellipsis for the
-        learning rates, which it reads in each step."""
-        containers = [vars(self), self.param_groups, self.state, *self.state.values()]
-        state = [(c, tuple(c.values() if isinstance(c, dict) else c)) for c in containers]
-        for group in self.param_groups:
-            state.append((group["params"], tuple(group["params"])))
-            state.append((group, tuple([... if k == "lr" else v for k, v in group.items()])))
-        return state
+    def _recorded_state(self) -> list[tuple[Any, Any]]:
+        """All that a recorded step takes over: lists and dictionaries with copies of them."""
+        groups = [part for group in self.param_groups for part in (group, group["params"])]
+        return [(c, c.copy()) for c in (vars(self), self.param_groups, *groups, self.state, *self.state.values())]
 
     def zero_grad(self, set_to_none: bool = True) -> None:
         """Forget all gradients, or set them to zero."""
@@ -178,6 +182,16 @@ class Optimizer:
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.param_groups[0].items() if k != "params" and not k.startswith("_")}
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in shown.items())})"
+
+
+def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
+    @functools.wraps(step)
+    def noted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if noting:
+            note_optimizer(self)
+        return step(self, *args, **kwargs)
+
+    return noted
 
 
 def _saved(value: Any) -> Any:

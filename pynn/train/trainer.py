@@ -7,6 +7,7 @@ import math
 import os
 import time
 from collections.abc import Callable, Iterable, Iterator
+from operator import is_
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from ..autograd import no_grad
 from ..creation import full_like
 from ..data import Loader
 from ..nn.module import is_builtin, mode
-from ..program import capture
+from ..program import capture, changes
 from ..tensor import Tensor
 from .callbacks import Callback, as_callbacks, is_count, is_number
 from .checkpoint import Run, restore, state_of
@@ -114,8 +115,6 @@ class Trainer:
             self._check(held_out, "fit: validation")
         before, self._run = self._run, Run(len(self.history) + 1, loader, as_callbacks(callbacks))
         self._run.summed = is_summed(self.loss)
-        if self.accumulate == 1 and is_builtin(self.model) and is_builtin(self.loss):
-            self._run.gradients = capture(self._gradients)
         if resume is not None:
             try:
                 restore(self, resume)
@@ -213,10 +212,11 @@ class Trainer:
         """One update of the weights by the mean gradient over a group of batches."""
         run, total = self._run, 0.0
         samples = sum([x.shape[0] for x, _ in group])
+        gradients = self._captured()
         self.optimizer.zero_grad()
         for x, y in group:
             step += 1
-            loss = run.gradients(x, y) if run.gradients else self.loss(self.model(x), y)
+            loss = gradients(x, y) if gradients else self.loss(self.model(x), y)
             value = loss.item()
             if not math.isfinite(value):
                 self.optimizer.zero_grad()
@@ -224,7 +224,7 @@ class Trainer:
                     f"the loss is {value} in epoch {epoch}, step {step}; the weights are those before this step"
                 )
             size = x.shape[0]
-            if not run.gradients:
+            if not gradients:
                 loss.backward(None if run.summed or size == samples else full_like(loss, size / samples))
             share = value if run.summed else value * size
             total += share
@@ -237,9 +237,21 @@ class Trainer:
         run.samples += samples
         return result
 
+    def _captured(self) -> Any:
+        """The forward and backward pass of a batch as a captured function, where no Python of others runs in it."""
+        run, now = self._run, (self.model, self.loss, self.accumulate, changes.epoch)
+        if run.captured is None or not all(map(is_, run.captured, now)):
+            if not (self.accumulate == 1 and is_builtin(self.model) and is_builtin(self.loss)):
+                run.gradients = None
+            elif run.gradients is None or run.captured is None or run.captured[:2] != now[:2]:
+                run.gradients = capture(self._gradients)
+            run.captured = now
+        return run.gradients
+
     def _gradients(self, x: Tensor, y: Tensor) -> Tensor:
         loss = self.loss(self.model(x), y)
-        loss.backward()
+        if loss.numel() == 1:  # else it is refused where its value is read
+            loss.backward()
         return loss
 
     def _notify(self, hook: str, *args: Any) -> None:

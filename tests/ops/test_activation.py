@@ -30,6 +30,18 @@ def test_extremes():
         np.testing.assert_allclose(op(x).numpy(), expected, atol=3e-7)
 
 
+def test_accuracy():
+    """What docs/numerics.md says, at every 997th float32 from the smallest normal number on; zeros keep their sign."""
+    x = np.arange(0x00800000, 0x42C80000, 997, dtype=np.uint32).view(np.float32)
+    x = np.concatenate([x, x[-1:], -x])
+    wide = x.astype(np.float64)
+    for op, exact, ulps in [(ops.tanh, np.tanh(wide), 5), (ops.sigmoid, 1 / (1 + np.exp(-wide)), 2.4)]:
+        chosen = np.abs(exact) > 1e-37
+        error = np.abs(op(x).numpy() - exact) / np.spacing(np.abs(exact).astype(np.float32))
+        assert error[chosen].max() <= ulps + (_core.isa_name() == "baseline")  # has no fused multiply-add
+    assert np.signbit(ops.tanh(np.array([-0.0, 0.0], np.float32)).numpy()).tolist() == [True, False]
+
+
 @pytest.mark.parametrize("kind", ["sigmoid", "tanh", "relu"])
 def test_gradient_of_views(kind):
     """Neither the gradient nor the output has to be dense, also where their layouts are equal."""

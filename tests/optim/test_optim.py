@@ -267,3 +267,16 @@ def test_without_decay_an_infinite_weight_stays(make):
     p.grad = pynn.tensor([0.0, 1.0])
     make([p], lr=0.1, weight_decay=0.0).step()
     assert p[0].item() == -np.inf and p[1].item() < 1
+
+
+def test_state_of_adam_where_a_parameter_never_had_a_gradient():
+    used, unused = [pynn.ones(2).requires_grad_() for _ in range(2)]
+    optimizer = pynn.optim.Adam([used, unused], lr=0.1)
+    for _ in range(2):
+        optimizer.zero_grad()
+        used.sum().backward()
+        optimizer.step()
+    state = optimizer.state_dict()
+    assert list(state["state"]) == [0] and state["state"][0]["step"] == 2
+    optimizer.load_state_dict(state)
+    optimizer.step()

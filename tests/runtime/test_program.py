@@ -114,6 +114,14 @@ def test_inputs_in_other_layouts_and_kinds():
     assert same_bits(host(transposed.replay([u, fortran * 0 + v])[0]), expected)
 
 
+def test_inputs_with_gaps():
+    u, v = rng.standard_normal((2, 40, 12)).astype(np.float32)
+    program = recorded(three_ops, u[:, ::2], v[::-1, ::2])
+    assert same_bits(host(program.replay([v[:, ::2], u[::-1, ::2]])[0]), host(three_ops(v[:, ::2], u[::-1, ::2])))
+    with pytest.raises(ValueError, match="input 0 was recorded with gaps"):
+        program.replay([array(u[:, :6]), v[::-1, ::2]])
+
+
 def test_views_of_one_block():
     def function(u):
         y = _core.activation(u, "tanh")
