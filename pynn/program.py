@@ -190,6 +190,11 @@ class _Kind:
         self.recordings: list[_Recording] = []
         self.attempts = 0  # since one that was worth it
 
+    def may_record(self) -> bool:
+        if any([r.replays >= MOST_ATTEMPTS for r in self.recordings[:1]]):
+            self.attempts = 0
+        return self.attempts < MOST_ATTEMPTS
+
 
 class Captured:
     """What `capture` makes of a function. `reason`: why the last attempt to record it failed, if it did."""
@@ -223,41 +228,35 @@ class Captured:
         self._kinds = {}
 
     def __call__(self, /, *args: Any, **kwargs: Any) -> Any:
-        given = [as_tensor(v) if isinstance(v, np.ndarray) else v for v in (*args, *kwargs.values())]
-        names = tuple(kwargs)
-        thread = get_ident()
+        given, names, thread = [*args, *kwargs.values()], tuple(kwargs), get_ident()
+        parts: list[Any] = [names, _core.is_strict(), _core.is_grad_enabled()]
+        arrays, reason = [], ""
+        for i, value in enumerate(given):
+            if isinstance(value, np.ndarray):
+                value = given[i] = as_tensor(value)
+            if isinstance(value, Tensor):
+                if value.requires_grad:
+                    reason = "an input requires grad"
+                arrays.append(value._array)
+                parts.append(arrays[-1].layout)
+            else:
+                parts.append(self._constant(value))
         if thread in _running or _core.is_recording():  # a part of another captured function
             return self._call(given, names)
-        inputs = []
-        parts: list[Any] = [names, _core.is_strict(), _core.is_grad_enabled()]
-        for value in given:
-            if isinstance(value, Tensor):
-                inputs.append(value)
-                parts.append(value._array.layout)
-            elif value is None or isinstance(value, bool | int | str):
-                parts.append((type(value), value))
-            elif isinstance(value, float | np.generic):
-                parts.append((type(value), repr(value)))  # -0.0 is another kind than 0.0
-            else:
-                raise TypeError(
-                    f"{self._name}: expected tensors, arrays, numbers, strings or None as arguments of a captured "
-                    f"function, got {type(value).__name__}"
-                )
         key = tuple(parts)
         kind = self._kinds.get(key)
-        recording = None
-        reason = "an input requires grad" if any([t.requires_grad for t in inputs]) else ""
-        if kind is not None and not reason:
-            arrays = [t._array for t in inputs]
-            recording = next((r for r in kind.recordings if r.fits()), None)
-            if recording is not None:
-                if not recording.program.overwrites(arrays):
-                    return recording.replay(arrays)
-                reason = "an input lies in memory that it changes"
-            elif kind.attempts >= MOST_ATTEMPTS and not any([r.replays >= MOST_ATTEMPTS for r in kind.recordings[:1]]):
+        if kind is None:
+            if len(self._kinds) >= MOST_KINDS:
+                reason = reason or f"there are more than {MOST_KINDS} kinds of inputs"
+        elif not reason:
+            for recording in kind.recordings:
+                if recording.fits():
+                    if not recording.program.overwrites(arrays):
+                        return recording.replay(arrays)
+                    reason = "an input lies in memory that it changes"
+                    break
+            if not (reason or kind.may_record()):
                 reason = self.reason or "something that it reads changes with every call"
-        elif not reason and len(self._kinds) >= MOST_KINDS:
-            reason = f"there are more than {MOST_KINDS} kinds of inputs"
         if reason:
             self._refuse(reason)
         try:
@@ -270,6 +269,17 @@ class Captured:
         if not reason:
             self._kinds[key] = _Kind()
         return result
+
+    def _constant(self, value: Any) -> tuple:
+        """What tells one argument that is no tensor from another."""
+        if value is None or isinstance(value, bool | int | str):
+            return type(value), value
+        if isinstance(value, float | np.generic):
+            return type(value), repr(value)  # -0.0 is not 0.0
+        raise TypeError(
+            f"{self._name}: expected tensors, arrays, numbers, strings or None as arguments of a captured function, "
+            f"got {type(value).__name__}"
+        )
 
     @property
     def _name(self) -> str:
@@ -318,8 +328,6 @@ class Captured:
         finally:
             program.abort()
             noting.pop(thread, None)
-        if any([r.replays >= MOST_ATTEMPTS for r in kind.recordings[:1]]):
-            kind.attempts = 0
         kind.attempts += 1
         if recording is None:
             self._refuse(reason)
