@@ -205,7 +205,11 @@ class Captured:
         functools.update_wrapper(self, function, updated=())
         self._function, self._strict = function, bool(strict)
         self._kinds: dict[Any, _Kind] = {}
+        self._attribute = getattr(function, "__name__", "")
         self.reason = ""
+
+    def __set_name__(self, owner: type, name: str) -> None:
+        self._attribute = name
 
     def __reduce__(self) -> tuple:
         return Captured, (self._function, self._strict)
@@ -215,7 +219,7 @@ class Captured:
         if instance is None:
             return self
         bound = Captured(self._function.__get__(instance), self._strict)
-        object.__setattr__(instance, self._function.__name__, bound)
+        object.__setattr__(instance, self._attribute, bound)
         return bound
 
     @property
@@ -308,12 +312,16 @@ class Captured:
             root = getattr(self._function, "__self__", None)
             if callable(getattr(root, "modules", None)):  # of `model.forward`
                 notes.module(root)
+            tensors = [v for v in given if isinstance(v, Tensor)]
+            versions = [t._array.version for t in tensors]
             program.begin(self._strict)
             private = [Tensor._wrap(program.input(v._array)) if isinstance(v, Tensor) else v for v in given]
             result = self._call(private, names)
             arrays: list[Array] = []
             form = _form(result, arrays)
-            reason = program.refusal or _changed_inputs(program, given, private)
+            if versions != [t._array.version for t in tensors] or program.overwrites([t._array for t in tensors]):
+                raise CaptureError(f"{self._name}: the function changes memory in place that an input lies in")
+            reason = program.refusal or _changed_inputs(given, private)
             if form is _NO_FORM:
                 result = _detached(result)
                 reason = (
@@ -338,15 +346,13 @@ class Captured:
         return result
 
 
-def _changed_inputs(program: _core.Program, given: list[Any], private: list[Any]) -> str:
+def _changed_inputs(given: list[Any], private: list[Any]) -> str:
     """Why the call cannot be replayed, if it has made its inputs require grad; the caller's then do so, too."""
     reason = ""
     for tensor, copy in zip(given, private, strict=True):
         if isinstance(tensor, Tensor) and (copy.requires_grad or copy.grad is not None):
             tensor.requires_grad, tensor.grad = copy.requires_grad, copy.grad
             reason = "an input requires grad"
-    if program.overwrites([t._array for t in given if isinstance(t, Tensor)]):
-        raise CaptureError("the function changes memory in place that an input lies in")
     return reason
 
 

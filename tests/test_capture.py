@@ -236,11 +236,15 @@ def test_methods():
             self.calls += 1
             return x * self.factor
 
+        also_scaled = pynn.capture(lambda self, x: x * self.factor, strict=True)
+
     counters = [Counter(2), Counter(3)]
     for _ in range(5):
         for counter in counters:
-            assert counter.scaled(np.ones(2, np.float32)).tolist() == [counter.factor] * 2
+            for scaled in (counter.scaled, counter.also_scaled):
+                assert scaled(np.ones(2, np.float32)).tolist() == [counter.factor] * 2
     assert [c.calls for c in counters] == [2, 2]
+    assert all(recordings(c.scaled) and recordings(c.also_scaled) for c in counters)
 
 
 def test_signed_zeros_and_numbers_of_numpy_are_kinds():

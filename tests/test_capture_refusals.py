@@ -151,6 +151,11 @@ def test_inputs_in_memory_that_changes():
             function(buffer[:-1])
             assert same_bits(host(buffer), expected)
         assert "memory that it changes" in function.reason
+        for read in (lambda: None, lambda: other.tolist()):  # recorded, and given up before
+            function = pynn.capture(lambda x: [read(), buffer[1:].add_(x) * 1])  # noqa: B023
+            function(buffer[:-1])
+            with pytest.raises(CaptureError, match="changes memory in place that an input lies in"):
+                function(buffer[:-1])
         function = pynn.capture(lambda x: buffer[1:].add_(x) * 1)
         function(buffer[:-1])
         with pytest.raises(CaptureError, match="changes memory in place that an input lies in"):

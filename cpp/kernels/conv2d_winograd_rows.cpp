@@ -3,6 +3,7 @@
 #include "kernels/conv2d_row_tile.h"
 #include "kernels/conv2d_winograd.h"
 #include "kernels/gemm_pack.h"
+#include "simd/activation.h"
 
 namespace pynn::PYNN_ISA {
 namespace {
@@ -23,7 +24,7 @@ struct Plan {
 };
 
 // Tile number `tile` of `rows` output rows that begin at y.
-template <int taps>
+template <int taps, Activation activation>
 PYNN_INLINE void multiply_column(const Plan<taps>& plan, const float* u, const float* weights, int64_t tile,
                                  int64_t rows, float* y) {
   const Winograd& s = plan.s;
@@ -44,7 +45,7 @@ PYNN_INLINE void multiply_column(const Plan<taps>& plan, const float* u, const f
       transform_output<taps>(d);
       PYNN_UNROLL
       for (int j = 0; j < Plan<taps>::kOutputs; j++)
-        if (j < pixels) store(pixel + j * s.o, s.bias ? d[j] + bias : d[j], n);
+        if (j < pixels) store(pixel + j * s.o, activate<activation, float>(s.bias ? d[j] + bias : d[j]), n);
     }
   }
 }
@@ -78,11 +79,12 @@ Status correlate_rows(const Winograd& s) {
       plan.inputs.transform(s.x + image * s.h * s.w * s.c, s.x + s.n * s.h * s.w * s.c, i - s.top,
                             i + count + taps - 1 - s.top, split, u, plan.input_slice);
       float* const y = s.y + row * s.ow * s.o;
-      for (int64_t r = 0; r < count; r += plan.rows)
-        for (int64_t t = 0; t < plan.inputs.across; t++)
-          multiply_column(plan, u + r * plan.inputs.row_size(), weights, t, min_of(plan.rows, count - r),
-                          y + r * s.ow * s.o);
-      activate_tile(1, count * s.ow * s.o, y, 0, s.activation);
+      with_activation(s.activation, [&](auto kind) {
+        for (int64_t r = 0; r < count; r += plan.rows)
+          for (int64_t t = 0; t < plan.inputs.across; t++)
+            multiply_column<taps, decltype(kind)::value>(plan, u + r * plan.inputs.row_size(), weights, t,
+                                                         min_of(plan.rows, count - r), y + r * s.ow * s.o);
+      });
       row += count;
     }
   });
