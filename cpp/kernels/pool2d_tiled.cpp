@@ -62,15 +62,14 @@ PYNN_INLINE void send_row_of_pairs(const PoolShape& s, const Spread<T>& spread, 
       put(to, sent.share(spread.column[k] + broadcast(Int(2 * i))), fetch(to, n), n);
     }
   };
-  int64_t at = 0, before = 0, k = 0;  // `before`: elements of the output before the period
-  const auto step = [&]() PYNN_LAMBDA {
-    at += L;
-    if (++k == spread.count) k = 0, before += spread.period;
-  };
-  for (int64_t from; (from = before + spread.from[k]) + L <= outputs; step()) send(at, from, k, L, L);
-  for (; at < 2 * outputs; step()) {
+  int64_t before = 0, k = 0;  // `before`: elements of the output before the period
+  for (int64_t at = 0; at < 2 * outputs; at += L) {
     const int64_t from = before + spread.from[k];
-    send(at, from, k, int(min_of(L, 2 * outputs - at)), int(min_of(L, outputs - from)));
+    if (from + L <= outputs)
+      send(at, from, k, L, L);
+    else
+      send(at, from, k, int(min_of(L, 2 * outputs - at)), int(min_of(L, outputs - from)));
+    if (++k == spread.count) k = 0, before += spread.period;
   }
 }
 
