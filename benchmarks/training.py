@@ -58,26 +58,33 @@ class Step(Row):
 class TrainingStep:
     """Of a library with PyTorch's names."""
 
+    calls_to_check = 1
+
     def __init__(self, library, model, x, target, weights, options) -> None:
         self.model, self.x, self.target, self.weights = model, x, target, weights
         self.optimizer = library.optim.SGD(model.parameters(), lr=1e-3, momentum=0.9, **options)
         self.loss = library.nn.functional.cross_entropy
         model.load_state_dict(weights)
 
-    def gradients(self) -> Any:
+    def gradients(self, x, target) -> Any:
         self.optimizer.zero_grad()
-        loss = self.loss(self.model(self.x), self.target)
+        loss = self.loss(self.model(x), target)
         loss.backward()
         return loss
 
-    def __call__(self) -> None:
-        self.gradients()
+    def update(self, x, target) -> Any:
+        loss = self.gradients(x, target)
         self.optimizer.step()
+        return loss
+
+    def __call__(self) -> None:
+        self.update(self.x, self.target)
 
     def check(self) -> list[Any]:
         self.model.load_state_dict(self.weights)
         self.model.eval()
-        loss = self.gradients()
+        for _ in range(self.calls_to_check):
+            loss = self.gradients(self.x, self.target)
         self.model.train()
         return [loss, *(parameter.grad for parameter in self.model.parameters())]
 
@@ -96,29 +103,12 @@ class CapturedStep(Step):
 
 
 class CapturedTrainingStep(TrainingStep):
+    calls_to_check = 3  # the last one is a replay
+
     def __init__(self, library, *arguments) -> None:
         super().__init__(library, *arguments)
-        self.step = library.capture(self.update, strict=True)
-        self.captured_gradients = library.capture(self.gradients_of, strict=True)
-
-    def gradients_of(self, x, target) -> Any:
-        self.optimizer.zero_grad()
-        loss = self.loss(self.model(x), target)
-        loss.backward()
-        return loss
-
-    def update(self, x, target) -> Any:
-        loss = self.gradients_of(x, target)
-        self.optimizer.step()
-        return loss
-
-    def gradients(self) -> Any:
-        for _ in range(2):  # the third call is a replay
-            self.captured_gradients(self.x, self.target)
-        return self.captured_gradients(self.x, self.target)
-
-    def __call__(self) -> None:
-        self.step(self.x, self.target)
+        self.gradients = library.capture(self.gradients, strict=True)
+        self.update = library.capture(self.update, strict=True)
 
 
 def scaled(images: np.ndarray) -> np.ndarray:

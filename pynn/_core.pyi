@@ -69,7 +69,7 @@ class Program:
         """
         Whether a call uses this memory.
         """
-    def overwrites(self, arrays: collections.abc.Sequence[_ArrayLike]) -> bool:
+    def overwrites(self, arrays: list[typing.Any]) -> bool:
         """
         Whether some of these lies in memory that a call changes in place.
         """

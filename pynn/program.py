@@ -45,39 +45,32 @@ class Notes:
         if id(optimizer) not in self.optimizers:
             self.optimizers[id(optimizer)] = optimizer, optimizer._recorded_state()
 
+    def rate(self, group: dict[str, Any]) -> None:
+        self.rates.add(id(group))
+
 
 noting: dict[int, Notes] = {}  # by thread, while that records a call; modules and optimizers look here
 _running: set[int] = set()  # threads in the Python of a captured function
 
 
-def note_module(module: Any) -> None:
+def note(take: Callable[[Notes, Any], None], what: Any) -> None:
+    """Notes.module, .optimizer or .rate of what this thread uses, where it records."""
     notes = noting.get(get_ident())
     if notes is not None:
-        notes.module(module)
-
-
-def note_optimizer(optimizer: Any) -> None:
-    notes = noting.get(get_ident())
-    if notes is not None:
-        notes.optimizer(optimizer)
-
-
-def note_rate(group: dict[str, Any]) -> None:
-    notes = noting.get(get_ident())
-    if notes is not None:
-        notes.rates.add(id(group))
+        take(notes, what)
 
 
 class Attributes:
-    """The attributes of some modules: what they are now, or were."""
+    """Modules with copies of their attributes."""
 
-    def __init__(self, modules: Iterable[Any], values: Iterable[dict[str, Any]] | None = None) -> None:
-        self._epoch: Any = changes.epoch if values is None else None
-        self._modules = tuple(modules)
-        self._values = tuple([dict(vars(m)) for m in self._modules] if values is None else values)
+    def __init__(self, modules: Iterable[tuple[Any, dict[str, Any]]]) -> None:
+        pairs = list(modules)
+        self._epoch: Any = None
+        self._modules = tuple([module for module, _ in pairs])
+        self._values = tuple([values for _, values in pairs])
 
     def hold(self) -> bool:
-        """Whether the modules have the same attributes, the same objects."""
+        """Whether the modules have these attributes, the same objects."""
         epoch = changes.epoch
         if self._epoch is not epoch:
             if not _core.hold(tuple(map(vars, self._modules)), self._values):
@@ -87,13 +80,13 @@ class Attributes:
 
 
 class Tensors:
-    """The memory of some tensors and whether they require grad: what these are now, or were."""
+    """Tensors with their memory and whether they require grad."""
 
-    def __init__(self, tensors: Iterable[Tensor], state: Iterable[tuple[Array, bool]] | None = None) -> None:
-        self._tensors = tuple(tensors)
-        pairs = [(t._array, t.requires_grad) for t in self._tensors] if state is None else list(state)
-        self._arrays = tuple([array for array, _ in pairs])
-        self._requires_grad = bytes([requires_grad for _, requires_grad in pairs])
+    def __init__(self, tensors: Iterable[tuple[Tensor, Array, bool]]) -> None:
+        states = list(tensors)
+        self._tensors = tuple([tensor for tensor, _, _ in states])
+        self._arrays = tuple([array for _, array, _ in states])
+        self._requires_grad = bytes([requires_grad for _, _, requires_grad in states])
 
     def hold(self) -> bool:
         """Whether both are the same."""
@@ -104,8 +97,8 @@ class _State:
     """What a recorded call has taken over from modules, optimizers and tensors, as it was before the call."""
 
     def __init__(self, notes: Notes, touched: list[tuple]) -> None:
-        self._attributes = Attributes([m for m, _ in notes.modules.values()], [v for _, v in notes.modules.values()])
-        self._tensors = Tensors([t[0] for t in touched], [(t[1], t[3]) for t in touched])
+        self._attributes = Attributes(notes.modules.values())
+        self._tensors = Tensors([(tensor, array, wanted) for tensor, array, _, wanted, _ in touched])
         self.optimizers = [optimizer for optimizer, _ in notes.optimizers.values()]
         pairs = [pair for _, state in notes.optimizers.values() for pair in state]
         self._holders = tuple([holder for holder, _ in pairs])
@@ -312,14 +305,15 @@ class Captured:
             root = getattr(self._function, "__self__", None)
             if callable(getattr(root, "modules", None)):  # of `model.forward`
                 notes.module(root)
-            tensors = [v for v in given if isinstance(v, Tensor)]
-            versions = [t._array.version for t in tensors]
+            inputs = [v._array for v in given if isinstance(v, Tensor)]  # before it takes note of what uses tensors
+            versions = [a.version for a in inputs]
             program.begin(self._strict)
-            private = [Tensor._wrap(program.input(v._array)) if isinstance(v, Tensor) else v for v in given]
+            copies = iter([Tensor._wrap(program.input(a)) for a in inputs])
+            private = [next(copies) if isinstance(v, Tensor) else v for v in given]
             result = self._call(private, names)
             arrays: list[Array] = []
             form = _form(result, arrays)
-            if versions != [t._array.version for t in tensors] or program.overwrites([t._array for t in tensors]):
+            if versions != [a.version for a in inputs] or program.overwrites(inputs):
                 raise CaptureError(f"{self._name}: the function changes memory in place that an input lies in")
             reason = program.refusal or _changed_inputs(given, private)
             if form is _NO_FORM:

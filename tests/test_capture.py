@@ -309,6 +309,18 @@ def test_memory():
     gc.enable()
 
 
+def test_recordings_do_not_hold_their_first_inputs():
+    layer = nn.Linear(1000, 2)
+    function = pynn.capture(layer, strict=True)
+    inputs = [pynn.ones(1000, 1000) for _ in range(2)]
+    for x in inputs:
+        function(x)
+    before = pynn.memory_stats()["live_bytes"]
+    del x, inputs
+    assert pynn.memory_stats()["live_bytes"] <= before - 2 * 4_000_000
+    assert recordings(function)
+
+
 def test_a_dropped_function_lets_its_memory_go_without_the_collector():
     before = pynn.memory_stats()["live_bytes"]
     gc.collect()

@@ -22,6 +22,11 @@ Array layout_of(const Array& a) {
   return layout;
 }
 
+// A tensor that a recorded call uses and that is not made in it, as it was before.
+struct TouchedTensor {
+  py::object tensor, array, grad;
+  bool requires_grad, uses_grad;
+};
 using Touched = std::unordered_map<PyObject*, TouchedTensor>;
 thread_local Touched* touched_here = nullptr;  // of the program that this thread records
 
@@ -49,7 +54,6 @@ class PyProgram {
   ~PyProgram() {
     // A recording belongs to its thread: dropped from another one it is left alone, for that thread points to it.
     if (program_->is_recording() && !program_->recorded_here()) return;
-    forget_touched();
     if (touched_here == touched_) touched_here = nullptr;
     delete touched_;
     delete program_;
@@ -65,21 +69,22 @@ class PyProgram {
   // Those that somebody else holds, too: (tensor, array, grad, requires_grad, whether .grad was used). They are let go,
   // and no more are noted.
   py::list touched() {
-    py::list result;
     if (touched_here == touched_) touched_here = nullptr;
-    for (const auto& [tensor, t] : *touched_) {
-      if (Py_REFCNT(tensor) == 1) continue;  // a view made in the call, of memory of outside
-      result.append(py::make_tuple(py::handle(t.tensor), py::handle(t.array ? t.array : Py_None),
-                                   py::handle(t.grad ? t.grad : Py_None), t.requires_grad, t.uses_grad));
-    }
-    forget_touched();
+    Touched all;
+    all.swap(*touched_);
+    py::list result;
+    for (const auto& [key, t] : all)
+      if (Py_REFCNT(key) > 1)  // else a view made in the call, of memory of outside
+        result.append(py::make_tuple(t.tensor, t.array, t.grad, t.requires_grad, t.uses_grad));
     return result;
   }
 
-  // Whether some array lies in memory of outside that a call writes to.
-  bool overwrites(const std::vector<ArrayRef>& arrays) const {
-    for (const ArrayRef& a : arrays) {
-      const Extent memory = extent(*a);
+  // Whether some array lies in memory of outside that a call writes to. As in knows(), these are no arguments of a
+  // kernel, which the program would hold from now on.
+  bool overwrites(const py::list& arrays) const {
+    for (py::handle a : arrays) {
+      check_array(a.ptr(), "overwrites");
+      const Extent memory = extent(*reinterpret_cast<Array*>(a.ptr()));
       if (program_->writes(memory.begin, memory.end)) return true;
     }
     return false;
@@ -170,16 +175,6 @@ class PyProgram {
     return copy;
   }
 
-  void forget_touched() {
-    Touched touched;
-    touched.swap(*touched_);  // what is let go may run Python
-    for (const auto& [tensor, t] : touched) {
-      Py_XDECREF(t.array);
-      Py_XDECREF(t.grad);
-      Py_DECREF(tensor);
-    }
-  }
-
   Program* const program_;
   Touched* const touched_;
   std::vector<Array> inputs_, results_;
@@ -195,8 +190,9 @@ void touch_recorded(PyObject* tensor, bool grad) {
     return;
   }
   if (Py_TYPE(t.array) == array_type && recording()->owns(reinterpret_cast<Array*>(t.array)->block)) return;
-  touched_here->emplace(
-      tensor, TouchedTensor{own(tensor), own(t.array), t.grad ? own(t.grad) : nullptr, t.requires_grad != 0, grad});
+  const auto object = [](PyObject* o) { return py::reinterpret_borrow<py::object>(o ? o : Py_None); };
+  touched_here->emplace(tensor,
+                        TouchedTensor{object(tensor), object(t.array), object(t.grad), t.requires_grad != 0, grad});
 }
 
 void check_host_access(const char* what) {

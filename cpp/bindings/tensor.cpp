@@ -129,6 +129,16 @@ PyObject* py_wrap_tensor(PyObject*, PyObject* array) {
   });
 }
 
+// f(i, tensor) for each of a tuple.
+template <class F>
+void for_tensors(PyObject* tensors, const char* function, const F& f) {
+  for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(tensors); i++) {
+    PyObject* tensor = PyTuple_GET_ITEM(tensors, i);
+    if (!is_tensor(tensor)) fail_type(std::string(function) + ": expected tensors");
+    f(i, *tensor_of(tensor));
+  }
+}
+
 PyObject* py_are_unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
   return guarded([&] {
     if (count != 3 || !PyTuple_Check(args[0]) || !PyTuple_Check(args[1]) || !PyBytes_Check(args[2]) ||
@@ -136,18 +146,11 @@ PyObject* py_are_unchanged(PyObject*, PyObject* const* args, Py_ssize_t count) {
         PyTuple_GET_SIZE(args[0]) != PyBytes_GET_SIZE(args[2]))
       fail_type("are_unchanged: expected a tuple of tensors, one of as many arrays and as many bytes");
     bool same = true;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[0]); i++) {
-      PyObject* object = PyTuple_GET_ITEM(args[0], i);
-      if (!is_tensor(object)) fail_type("are_unchanged: expected tensors");
-      const Tensor& tensor = *tensor_of(object);
+    for_tensors(args[0], "are_unchanged", [&](Py_ssize_t i, const Tensor& tensor) {
       same &= tensor.array == PyTuple_GET_ITEM(args[1], i) && tensor.requires_grad == PyBytes_AS_STRING(args[2])[i];
-    }
+    });
     return py::bool_(same);
   });
-}
-
-bool gradient_is(const Tensor& tensor, PyObject* gradient) {
-  return tensor.grad == gradient || (!tensor.grad && gradient == Py_None);
 }
 
 PyObject* py_gradients_are(PyObject*, PyObject* const* args, Py_ssize_t count) {
@@ -156,11 +159,9 @@ PyObject* py_gradients_are(PyObject*, PyObject* const* args, Py_ssize_t count) {
         PyTuple_GET_SIZE(args[0]) != PyTuple_GET_SIZE(args[1]))
       fail_type("gradients_are: expected a tuple of tensors and one of as many gradients");
     bool same = true;
-    for (Py_ssize_t i = 0; i < PyTuple_GET_SIZE(args[0]); i++) {
-      PyObject* tensor = PyTuple_GET_ITEM(args[0], i);
-      if (!is_tensor(tensor)) fail_type("gradients_are: expected tensors");
-      same &= gradient_is(*tensor_of(tensor), PyTuple_GET_ITEM(args[1], i));
-    }
+    for_tensors(args[0], "gradients_are", [&](Py_ssize_t i, const Tensor& tensor) {
+      same &= (tensor.grad ? tensor.grad : Py_None) == PyTuple_GET_ITEM(args[1], i);
+    });
     return py::bool_(same);
   });
 }
@@ -170,18 +171,15 @@ PyObject* py_set_gradients(PyObject*, PyObject* const* args, Py_ssize_t count) {
     if (count != 2 || !PyTuple_Check(args[0]) ||
         !(args[1] == Py_None || (PyList_Check(args[1]) && PyList_GET_SIZE(args[1]) >= PyTuple_GET_SIZE(args[0]))))
       fail_type("set_gradients: expected a tuple of tensors, and None or a list of at least as many arrays");
-    const Py_ssize_t size = PyTuple_GET_SIZE(args[0]);
-    const Py_ssize_t first = args[1] == Py_None ? 0 : PyList_GET_SIZE(args[1]) - size;
-    for (Py_ssize_t i = 0; i < size; i++) {
-      PyObject* tensor = PyTuple_GET_ITEM(args[0], i);
-      if (!is_tensor(tensor)) fail_type("set_gradients: expected tensors");
+    const Py_ssize_t first = args[1] == Py_None ? 0 : PyList_GET_SIZE(args[1]) - PyTuple_GET_SIZE(args[0]);
+    for_tensors(args[0], "set_gradients", [&](Py_ssize_t i, Tensor& tensor) {
       PyObject* gradient = nullptr;
       if (args[1] != Py_None) {
         check_array(PyList_GET_ITEM(args[1], first + i), "set_gradients");
         gradient = new_tensor(PyList_GET_ITEM(args[1], first + i)).release().ptr();
       }
-      Py_XDECREF(std::exchange(tensor_of(tensor)->grad, gradient));
-    }
+      Py_XDECREF(std::exchange(tensor.grad, gradient));
+    });
     return py::none();
   });
 }

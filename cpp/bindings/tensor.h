@@ -37,13 +37,9 @@ inline void check_array(PyObject* o, const char* function) {
 
 ArrayRef array_of(PyObject* tensor);  // as an argument of a kernel
 
-// What a recording takes over from tensors of outside: each as it was when it was first used, and whether its .grad
-// was. It holds them. A tensor whose memory is the program's own is none of these.
-struct TouchedTensor {
-  PyObject *tensor, *array, *grad;  // the latter null for None
-  bool requires_grad, uses_grad;
-};
-void touch_recorded(PyObject* tensor, bool grad);  // of the program that this thread records
+// A recording takes note of the tensors of outside that are used, as they are when that first happens, and whether
+// their .grad is.
+void touch_recorded(PyObject* tensor, bool grad);
 inline void touch(PyObject* tensor, bool grad = false) {
   if (recording()) [[unlikely]]
     touch_recorded(tensor, grad);

@@ -11,7 +11,7 @@ import numpy as np
 
 from .. import _core, ops
 from ..autograd import no_grad
-from ..program import changes, note_module, noting
+from ..program import Notes, changes, note, noting
 from ..tensor import Tensor, as_tensor, float32
 from .parameter import Parameter
 from .preprocessing import Preprocessing
@@ -35,7 +35,7 @@ class Module:
 
     def __call__(self, *args: Any, **kwargs: Any) -> Any:
         if noting:
-            note_module(self)
+            note(Notes.module, self)
         try:
             return self.forward(*args, **kwargs)
         except (ValueError, TypeError, IndexError) as error:

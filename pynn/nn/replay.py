@@ -24,9 +24,10 @@ class Replay:
 
     def watch(self, model: Module) -> None:
         """What the model is now is what recordings are valid for."""
-        modules = list(model.modules())
+        modules = [(m, dict(vars(m))) for m in model.modules()]
         self._attributes = Attributes(modules)
-        self._tensors = Tensors([v for m in modules for v in vars(m).values() if isinstance(v, Tensor)])
+        tensors = [v for _, attributes in modules for v in attributes.values() if isinstance(v, Tensor)]
+        self._tensors = Tensors([(t, t._array, t.requires_grad) for t in tensors])
 
     def __reduce__(self) -> tuple:
         return type(None), ()

@@ -11,8 +11,20 @@ import numpy as np
 
 from .. import _core
 from ..autograd import check_gradients, enable_grad
-from ..program import note_optimizer, note_rate, noting
+from ..program import Notes, note, noting
 from ..tensor import Tensor, float64
+
+
+def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
+    """A step that a recording hears of."""
+
+    @functools.wraps(step)
+    def noted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
+        if noting:
+            note(Notes.optimizer, self)
+        return step(self, *args, **kwargs)
+
+    return noted
 
 
 class Optimizer:
@@ -26,7 +38,7 @@ class Optimizer:
 
     def __init_subclass__(cls, **options: Any) -> None:
         super().__init_subclass__(**options)
-        if "step" in vars(cls):  # a recording has to hear of it
+        if "step" in vars(cls):
             cls.step = _noted(cls.step)  # type: ignore[method-assign]
 
     def __init__(self, params: Iterable[Any], defaults: dict[str, Any]) -> None:
@@ -69,10 +81,9 @@ class Optimizer:
             if option in group and not isinstance(group[option], bool | np.bool_):
                 raise TypeError(f"{name}: expected a bool for {option}, got {group[option]!r}")
 
+    @_noted
     def step(self, closure: Callable[[], Any] | None = None) -> Any:
         """Update every parameter that has a gradient. `closure` computes the loss again and returns it."""
-        if noting:
-            note_optimizer(self)
         loss = None
         if closure is not None:
             with enable_grad():
@@ -93,7 +104,7 @@ class Optimizer:
     def _rate(self, group: dict[str, Any]) -> Any:
         """The learning rate as an array, so that a recorded step follows a schedule."""
         if noting:
-            note_rate(group)
+            note(Notes.rate, group)
         array = group.get("_rate")
         if array is None:
             array = group["_rate"] = _core.full((1,), 0, float64)
@@ -182,16 +193,6 @@ class Optimizer:
     def __repr__(self) -> str:
         shown = {k: v for k, v in self.param_groups[0].items() if k != "params" and not k.startswith("_")}
         return f"{type(self).__name__}({', '.join(f'{k}={v}' for k, v in shown.items())})"
-
-
-def _noted(step: Callable[..., Any]) -> Callable[..., Any]:
-    @functools.wraps(step)
-    def noted(self: Optimizer, *args: Any, **kwargs: Any) -> Any:
-        if noting:
-            note_optimizer(self)
-        return step(self, *args, **kwargs)
-
-    return noted
 
 
 def _saved(value: Any) -> Any:

@@ -30,7 +30,7 @@ class Run:
         self.callbacks = callbacks or []
         self.summed = False  # the loss is a sum over its samples, not a mean
         self.gradients: Any = None  # forward and backward pass of a batch, captured
-        self.captured: tuple | None = None  # what they are valid for
+        self.captured: tuple = ()  # what they are valid for
         self.total, self.samples = 0.0, 0  # of the epoch in progress: losses (times samples, of a mean), samples
         self.seconds = 0.0  # of the epoch in progress, before `started`
         self.started: float | None = None
@@ -49,7 +49,7 @@ class Run:
 
     def leave_data(self) -> None:
         """Keep the position without the data and recordings."""
-        self._position, self.loader, self.gradients, self.captured = self.position(), None, None, None
+        self._position, self.loader, self.gradients, self.captured = self.position(), None, None, ()
 
     def elapsed(self) -> float:
         """Seconds of the epoch in progress."""

@@ -240,10 +240,10 @@ class Trainer:
     def _captured(self) -> Any:
         """The forward and backward pass of a batch as a captured function, where no Python of others runs in it."""
         run, now = self._run, (self.model, self.loss, self.accumulate, changes.epoch)
-        if run.captured is None or not all(map(is_, run.captured, now)):
+        if not (run.captured and all(map(is_, run.captured, now))):
             if not (self.accumulate == 1 and is_builtin(self.model) and is_builtin(self.loss)):
                 run.gradients = None
-            elif run.gradients is None or run.captured is None or run.captured[:2] != now[:2]:
+            elif run.gradients is None or run.captured[:2] != now[:2]:
                 run.gradients = capture(self._gradients)
             run.captured = now
         return run.gradients
