@@ -154,6 +154,25 @@ PYNN_INLINE double fma(double a, double b, double c) {
 #endif
 }
 
+// sum + *x * v with the broadcast of *x inside the instruction, where there is such a one: one instruction to issue
+// instead of two, but a load for each use.
+PYNN_INLINE Vec<float> fma_broadcast(const float* x, Vec<float> v, Vec<float> sum) {
+#if defined(__AVX512F__) && !defined(PYNN_SANITIZED)
+  asm("vfmadd231ps %1%{1to16%}, %2, %0" : "+v"(sum) : "m"(*x), "v"(v));  // GCC would broadcast once for several uses
+  return sum;
+#else
+  return fma(broadcast(*x), v, sum);
+#endif
+}
+PYNN_INLINE Vec<double> fma_broadcast(const double* x, Vec<double> v, Vec<double> sum) {
+#if defined(__AVX512F__) && !defined(PYNN_SANITIZED)
+  asm("vfmadd231pd %1%{1to8%}, %2, %0" : "+v"(sum) : "m"(*x), "v"(v));
+  return sum;
+#else
+  return fma(broadcast(*x), v, sum);
+#endif
+}
+
 // The second operand where either is NaN, as the machine's own min and max, which GCC 12 does not find for itself.
 template <class V>
 PYNN_INLINE V max(V a, V b) {
