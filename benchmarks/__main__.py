@@ -102,6 +102,8 @@ def start(options: argparse.Namespace, rows: list[Row]) -> dict[str, Worker]:
 
 
 def header(options: argparse.Namespace, workers: dict[str, Worker]) -> dict[str, Any]:
+    # The answers come when every process has imported its library, which keeps the cores busy until then.
+    versions = {name: worker.ask("version") for name, worker in workers.items() if name != SINGLE}
     pynn = workers["pynn"]
     pynn.ask("prepare_roof", 1, 0)
     peak = pynn.ask("roof_rate") / 1e9
@@ -112,7 +114,7 @@ def header(options: argparse.Namespace, workers: dict[str, Worker]) -> dict[str,
         "machine": machine.describe(),
         "isa": pynn.ask("isa"),
         "threads": options.threads,
-        "versions": {name: worker.ask("version") for name, worker in workers.items() if name != SINGLE},
+        "versions": versions,
         "peak_gflops": peak,
         "copy_gbytes": copy,
     }

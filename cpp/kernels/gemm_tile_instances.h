@@ -37,7 +37,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
   // multiply-adds instead of 44, and still load less than two vectors a cycle; by rows only where the address is a
   // register, since one of two registers is split into two again. Where another hyperthread takes its part of the
   // issue slots, 1.2 times as fast by columns and 1.1 by rows (in L1); no difference on a core of one's own.
-  const auto embeds = [](int i) { return Vectors == 2 && (ByRows ? i % 3 == 0 : i < Rows * 5 / 7); };
+  const auto embeds = [](int i) { return Vectors == 2 && (ByRows ? i % 2 == 0 : i < Rows * 5 / 7); };
   Vec<T> sums[Rows][Vectors] = {};
   if (output == Output::add) {
     PYNN_UNROLL
@@ -94,15 +94,15 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
         by_columns(whole, min_of(fetch.terms_per_row, k));
       }
     } else if constexpr (ByRows) {
-      // A pointer serves three rows, at offsets of 0, 1 and 2 a_step: 14 rows need 5 registers.
-      constexpr int kPointers = (Rows + 2) / 3;
+      // A pointer serves two rows, at offsets of 0 and a_step: 14 rows need 7 registers.
+      constexpr int kPointers = (Rows + 1) / 2;
       const T* rows[kPointers];
       PYNN_UNROLL
-      for (int g = 0; g < kPointers; g++) rows[g] = a + 3 * g * a_step;
+      for (int g = 0; g < kPointers; g++) rows[g] = a + 2 * g * a_step;
       const auto steps = [&](auto count) PYNN_LAMBDA {
         PYNN_UNROLL
         for (int u = 0; u < count.value; u++)
-          step(whole, [&](int i) PYNN_LAMBDA { return rows[i / 3] + (i % 3) * a_step + u; });
+          step(whole, [&](int i) PYNN_LAMBDA { return rows[i / 2] + (i % 2) * a_step + u; });
         PYNN_UNROLL
         for (int g = 0; g < kPointers; g++) rows[g] += count.value;
       };
