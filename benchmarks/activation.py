@@ -53,7 +53,7 @@ class Forward(Row):
     def torch(self, x) -> Call:
         import torch
 
-        x = torch.from_numpy(x)
+        x = torch.tensor(x)
         if self.kind == "relu":  # the fastest of torch's forms; relu has no out=
             return lambda: torch.relu(x)
         function, out = getattr(torch, self.kind), torch.empty_like(x)
@@ -105,7 +105,7 @@ class Backward(Row):
         import torch
 
         aten = torch.ops.aten
-        grad, y = torch.from_numpy(grad), torch.from_numpy(y)
+        grad, y = torch.tensor(grad), torch.tensor(y)
         out = torch.empty_like(y)
         if self.kind == "sigmoid":
             return lambda: aten.sigmoid_backward.grad_input(grad, y, grad_input=out)

@@ -77,8 +77,8 @@ class Conv2d(Row):
         import torch
 
         *_, stride, padding = self.layer
-        x, w, dy = (torch.from_numpy(a).contiguous(memory_format=getattr(torch, layout)) for a in (x, w, dy))
-        b = torch.from_numpy(b)
+        x, w, dy = (torch.tensor(a).contiguous(memory_format=getattr(torch, layout)) for a in (x, w, dy))
+        b = torch.tensor(b)
         if self.kind == "forward":
             return lambda: torch.nn.functional.conv2d(x, w, b, stride, padding)
         wanted = [self.kind == "data", self.kind == "weight", self.kind == "weight"]

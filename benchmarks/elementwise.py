@@ -36,7 +36,7 @@ class Binary(Row):
     def torch(self, a, b) -> Call:
         import torch
 
-        function, a, b = getattr(torch, self.op), torch.from_numpy(a), torch.from_numpy(b)
+        function, a, b = getattr(torch, self.op), torch.tensor(a), torch.tensor(b)
         out = torch.empty_like(a)
         return lambda: function(a, b, out=out)
 
@@ -69,7 +69,7 @@ class Reduce(Row):
     def torch(self, x) -> Call:
         import torch
 
-        function, x, axis = getattr(torch, self.op), torch.from_numpy(x), self.axis
+        function, x, axis = getattr(torch, self.op), torch.tensor(x), self.axis
         if axis is None:
             return lambda: function(x)
         return lambda: function(x, axis)

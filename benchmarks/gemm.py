@@ -54,7 +54,7 @@ class Matmul(Row):
         import pynn
 
         def own(x: np.ndarray, transposed: bool) -> np.ndarray:
-            """The same matrix in pynn's memory, which starts at a cache line, as torch's does."""
+            """The same matrix in pynn's memory."""
             return pynn.tensor(x.T).numpy().T if transposed else pynn.tensor(x).numpy()
 
         a, b = own(a, self.a_transposed), own(b, self.b_transposed)
@@ -68,7 +68,7 @@ class Matmul(Row):
     def torch(self, a, b) -> Call:
         import torch
 
-        a, b = torch.from_numpy(a), torch.from_numpy(b)
+        a, b = torch.from_numpy(a).clone(), torch.from_numpy(b).clone()  # clones keep the strides
         out = torch.empty(self.m, self.n)
         return lambda: torch.mm(a, b, out=out)
 
@@ -92,7 +92,7 @@ class Linear(Row):
     def pynn(self, x, weight, bias) -> Call:
         import pynn
 
-        x, weight, bias = pynn.tensor(x), pynn.as_tensor(np.ascontiguousarray(weight.T).T), pynn.tensor(bias)
+        x, weight, bias = pynn.tensor(x), pynn.tensor(weight.T).T, pynn.tensor(bias)
         return lambda: pynn.ops.linear(x, weight, bias)
 
     def numpy(self, x, weight, bias) -> Call:
@@ -108,7 +108,7 @@ class Linear(Row):
     def torch(self, x, weight, bias) -> Call:
         import torch
 
-        x, weight, bias = torch.from_numpy(x), torch.from_numpy(weight), torch.from_numpy(bias)
+        x, weight, bias = torch.tensor(x), torch.tensor(weight), torch.tensor(bias)
         return lambda: torch.nn.functional.linear(x, weight, bias)
 
 

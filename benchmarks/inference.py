@@ -45,7 +45,7 @@ class Forward(Row):
         def in_format(memory_format) -> Call:
             model = self.network.torch().eval().requires_grad_(False)
             model.load_state_dict({name: torch.from_numpy(w) for name, w in weights.items()})
-            images = torch.from_numpy(x)
+            images = torch.tensor(x)
             if x.ndim == 4:
                 model, images = model.to(memory_format=memory_format), images.contiguous(memory_format=memory_format)
             return lambda: model(images)

@@ -50,7 +50,7 @@ class Softmax(Row):
     def torch(self, x) -> Call:
         import torch
 
-        function, x = getattr(torch, self.op), torch.from_numpy(x)
+        function, x = getattr(torch, self.op), torch.tensor(x)
         out = torch.empty_like(x)
         return lambda: function(x, 1, out=out)
 
@@ -82,7 +82,7 @@ class Loss(Row):
         import torch
 
         function = getattr(torch.nn.functional, self.op)
-        return self._tape(function, torch.from_numpy(x).requires_grad_(), torch.from_numpy(target))
+        return self._tape(function, torch.tensor(x).requires_grad_(), torch.tensor(target))
 
     def _tape(self, function, x, target) -> Call:
         def step():

@@ -50,9 +50,9 @@ class Step(Row):
     def torch(self, parameters, gradients) -> Call:
         import torch
 
-        parameters = [torch.from_numpy(p).requires_grad_() for p in parameters]
+        parameters = [torch.tensor(p).requires_grad_() for p in parameters]
         for p, g in zip(parameters, gradients, strict=True):
-            p.grad = torch.from_numpy(g)
+            p.grad = torch.tensor(g)
         return self._step(torch.optim, parameters, fused=True)
 
     def _step(self, optim, parameters, **options) -> Call:

@@ -73,7 +73,7 @@ class Pool(Row):
         function = getattr(torch.nn.functional, f"{self.kind}_pool2d")
 
         def in_format(memory_format) -> Call:
-            a, b = (torch.from_numpy(v).contiguous(memory_format=memory_format) for v in (x, grad))
+            a, b = (torch.tensor(v).contiguous(memory_format=memory_format) for v in (x, grad))
             return self.call(function, a, b, a.clone().requires_grad_())
 
         return faster([in_format(torch.contiguous_format), in_format(torch.channels_last)])

@@ -47,10 +47,10 @@ class Step(Row):
         state = {name: torch.from_numpy(w) for name, w in weights.items()}
 
         def in_format(memory_format) -> Call:
-            model, images = self.network.torch(), torch.from_numpy(x)
+            model, images = self.network.torch(), torch.tensor(x)
             if x.ndim == 4:
                 model, images = model.to(memory_format=memory_format), images.contiguous(memory_format=memory_format)
-            return TrainingStep(torch, model, images, torch.from_numpy(target), state, {"fused": True})
+            return TrainingStep(torch, model, images, torch.tensor(target), state, {"fused": True})
 
         return faster([in_format(torch.contiguous_format), in_format(torch.channels_last)])
 
@@ -160,7 +160,7 @@ class Epoch(Row):
         import torch
 
         torch.manual_seed(0)
-        images, labels = torch.from_numpy(scaled(images)), torch.from_numpy(labels)
+        images, labels = torch.tensor(scaled(images)), torch.tensor(labels)
 
         def epoch(memory_format, samples):
             model = self.network.torch()
