@@ -22,18 +22,49 @@ T sum_row(const T* x, int64_t begin, int64_t end) {
   return sum_range<T>(begin, end, [=](int64_t i, int n) PYNN_LAMBDA { return load_lanes(x + i, n); });
 }
 
+// sums[r] = the sum of row r, as sum_row's. A row of up to some blocks alone would wait for each of its additions.
+template <class T, int rows>
+void sum_short_rows(const T* x, int64_t stride, int64_t count, T* sums) {
+  PairwiseSum<T> trees[rows];
+  for (int64_t i = 0; i < count;) {
+    const int64_t end = min_of(count, i + kBlockTerms);
+    Lanes<T> sum[rows];
+    PYNN_UNROLL
+    for (int r = 0; r < rows; r++) sum[r] = broadcast_lanes(T(0));
+    for (; i + kLanes <= end; i += kLanes) {
+      PYNN_UNROLL
+      for (int r = 0; r < rows; r++) sum[r] = sum[r] + load_lanes(x + r * stride + i);
+    }
+    if (i < end) {
+      PYNN_UNROLL
+      for (int r = 0; r < rows; r++) sum[r] = sum[r] + load_lanes(x + r * stride + i, int(end - i));
+    }
+    i = end;
+    for (int r = 0; r < rows; r++) trees[r].add(fold_sum(sum[r]));
+  }
+  for (int r = 0; r < rows; r++) sums[r] = trees[r].total();
+}
+
 // A row of more than one chunk is summed chunk by chunk. Chunks are aligned branches of the tree, so that the sum is
 // the one that a single pass would give.
 template <class T>
 Status sum_rows(const ReduceSum& p) {
+  constexpr int kRows = 4 / Lanes<T>::vectors;  // 4 chains of additions, 16 registers
   const ReduceSpace s = p.space;
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   const int64_t chunks = ceil_div(s.count, kChunk);
   if (chunks <= 1) {
     const double item = item_cost(kReduceCost, s.outer * s.count, sizeof(T));
+    // With AVX-512 256 x 1024 1.5 times as fast; shorter rows gain nothing.
+    const bool side_by_side = kRows > 1 && s.count >= 4 * kLanes && s.count < 4 * kBlockTerms;
     parallel_ranges(s.outer, 1, item * double(s.count) + 5, [=, &p](int64_t begin, int64_t end) {
-      for (int64_t o = begin; o < end; o++) y[o] = finish(sum_row(x + o * s.outer_stride, 0, s.count), p);
+      int64_t o = begin;
+      for (; side_by_side && o + kRows <= end; o += kRows) {
+        sum_short_rows<T, max_of(1, kRows)>(x + o * s.outer_stride, s.outer_stride, s.count, y + o);
+        for (int r = 0; r < kRows; r++) y[o + r] = finish(y[o + r], p);
+      }
+      for (; o < end; o++) y[o] = finish(sum_row(x + o * s.outer_stride, 0, s.count), p);
     });
     return Status::ok;
   }
