@@ -22,7 +22,7 @@ struct Plan {
   bool copies;      // the input has no room for the border
   int64_t rows;     // output rows of a band
   int64_t tile;     // pixels of a tile
-  bool row_tiles;   // the taps of a row share the loads of a pixel
+  int row_vectors;  // of channels in a tile whose taps share the loads of a pixel; 0: tiles of gemm
   bool whole_rows;  // a row of taps is one run
   bool rows_outer;
   bool streams;  // y goes around the caches
@@ -31,11 +31,12 @@ struct Plan {
     copies = s.terms() > 0 && (s.left > 0 || span - s.left > s.w);
     const int64_t row_bytes = max_of(1, span * s.channels * int64_t(sizeof(T))), reach = (s.kh - 1) * s.dilation_h;
     rows = max_of(1, min_of(s.oh, (kBandBytes / row_bytes - reach - 1) / s.stride_h + 1));
-    row_tiles = row_tiles_pay(s);
-    tile = balanced(s.ow, row_tiles ? most_row_pixels(int(s.kw), int(s.stride_w)) : kTileRows);
+    row_vectors = row_tiles_pay(s) ? 1 : 0;
     whole_rows = s.groups == 1 && (s.dilation_w == 1 || s.kw == 1);
-    streams = whole_rows && !row_tiles && s.activation == Activation::none &&
+    streams = whole_rows && !row_vectors && s.activation == Activation::none &&
               streams_pay(s.y, s.n * s.oh * s.ow, s.o, s.column_step);
+    if (!streams && row_tile_pairs_pay(s)) row_vectors = 2;
+    tile = balanced(s.ow, row_vectors ? most_row_pixels(int(s.kw), int(s.stride_w), row_vectors) : kTileRows);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
   }
   int64_t band_elements(const Correlation<T>& s) const {
@@ -79,15 +80,19 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
   y += g * s.o + o;
 
   if constexpr (sizeof(T) == 4) {
-    if (plan.row_tiles) {
+    if (plan.row_vectors) {
       const RowTerms terms = {last - first, s.c, s.channels, s.dilation_h * in.pitch, s.c * width, width};
       for (int64_t j = 0; j < s.ow; j += plan.tile) {
         const int64_t pixels = min_of(plan.tile, s.ow - j);
         const float* a = in.at(taps.start + first * s.dilation_h) + j * step;
         prefetch_tile(y + j * s.column_step, pixels, s.column_step);
-        for (int64_t v = 0; v < width; v += L)
-          row_tile_of(s.kw, s.stride_w, pixels)(terms, a, panel + v, y + j * s.column_step + v, s.column_step,
-                                                int(min_of(L, columns - v)), bias ? bias + v : nullptr);
+        for (int64_t v = 0; v < width; v += plan.row_vectors * L) {
+          const bool pair = plan.row_vectors == 2 && v + L < width;
+          const RowTile tile =
+              pair ? row_tile_of<kMostRowVectors>(s.kw, s.stride_w, pixels) : row_tile_of(s.kw, s.stride_w, pixels);
+          tile(terms, a, panel + v, y + j * s.column_step + v, s.column_step,
+               int(min_of((pair ? 2 : 1) * L, columns - v)), bias ? bias + v : nullptr);
+        }
       }
       return;
     }

@@ -34,6 +34,7 @@ SHAPES = {
     "few channels, strided": ((2, 3, 1, (3, 4)), {"stride": (2, 3), "padding": ((1, 2), (3, 1)), "dilation": (2, 1)}),
     "one vector of outputs": ((4, 16, 1, (5, 5)), {"padding": ((2, 2), (3, 1)), "activation": "relu"}),
     "one vector of outputs, strided": ((4, 11, 1, (2, 3)), {"stride": (1, 2), "padding": ((1, 0), (1, 2))}),
+    "one channel": ((1, 41, 1, (3, 5)), {"padding": ((1, 1), (2, 2)), "activation": "relu"}),
     "winograd 3": ((33, 40, 1, (3, 3)), {"padding": ((1, 1), (1, 1))}),
     "winograd rows 3": ((9, 12, 1, (3, 3)), {"padding": ((2, 1), (1, 3)), "activation": "tanh"}),
     "winograd rows 5": ((6, 16, 1, (5, 5)), {"padding": ((3, 3), (3, 1))}),
@@ -154,13 +155,15 @@ def few_channels(rng):
 
 
 @pytest.mark.parametrize("stride", [1, 2])
-@pytest.mark.parametrize("taps, o", [(3, 16), (3, 9), (5, 16), (5, 13)])
-def test_one_vector_of_outputs_at_any_width(taps, o, stride):
+@pytest.mark.parametrize(
+    "taps, c, o", [(3, 3, 16), (3, 3, 9), (5, 3, 16), (5, 3, 13), (3, 1, 32), (5, 1, 41), (5, 1, 17)]
+)
+def test_row_tiles_at_any_width(taps, c, o, stride):
     """The pixels that share a tile are as many as the row has: at the borders, and of each number."""
     rng = np.random.default_rng(0)
-    w, b = rng.standard_normal((o, 3, 2, taps)), rng.standard_normal(o)
+    w, b = rng.standard_normal((o, c, 2, taps)), rng.standard_normal(o)
     for width in range(1, 31):
-        x = rng.standard_normal((2, 3, 4, width))
+        x = rng.standard_normal((2, c, 4, width))
         args = b, (1, stride), ((1, 0), (2, taps - 1)), (2, 1)
         expected, size = (reference.conv2d(f(x), f(w), f(args[0]), *args[1:]) for f in (np.array, abs))
         f32 = x.astype(np.float32), w.astype(np.float32), b.astype(np.float32)
@@ -226,7 +229,16 @@ def test_what_was_right_before_is_checked_again():
 @pytest.mark.parametrize(
     "c, o, kernel, padding",
     [
-        *((1, 6, 5, 2), (3, 5, 2, 1), (6, 16, 5, 0), (6, 16, 5, 2), (9, 12, 3, 1), (16, 16, 3, 1), (20, 24, 3, 0)),
+        *(
+            (1, 6, 5, 2),
+            (1, 41, 5, 0),
+            (3, 5, 2, 1),
+            (6, 16, 5, 0),
+            (6, 16, 5, 2),
+            (9, 12, 3, 1),
+            (16, 16, 3, 1),
+            (20, 24, 3, 0),
+        ),
         *((33, 40, 3, 1), (32, 32, 5, 2), (97, 20, 3, 1)),
     ],
 )
