@@ -69,8 +69,8 @@ Status multiply(Product<T> x) {
   // Some hundred rows use a packed B too seldom to pay for packing it (measured: at two threads 23 % of the time at
   // 200 x 100 x 784, half of it at 64 rows).
   const bool large_b = b_bytes > (x.m > 512 ? 192 : 512) * 1024;
-  // As long as it stays in L2, even where its rows share sets of L1 (64 x 512 x 128 1.09, 64 x 256 x 256 1.15, 256 x 250
-  // x 256 1.05 times as fast as packed; with the low tiles of AVX2 128 x 512 x 128 0.9 times).
+  // As long as it stays in L2, even where its rows share sets of L1 (64 x 512 x 128 1.09, 64 x 256 x 256 1.15, 256 x
+  // 250 x 256 1.05 times as fast as packed; with the low tiles of AVX2 128 x 512 x 128 0.9 times).
   const bool stays_in_l2 = x.m <= (kVectorBytes == 64 ? 512 : 64) && b_bytes <= 256 * 1024;
   const bool pack_b = x.transpose_b || ragged || large_b || (steps_by<T>(x.ldb, 1024) && !stays_in_l2);
   if (!steps_by<T>(x.lda, 2048)) {
