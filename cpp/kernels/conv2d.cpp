@@ -9,16 +9,20 @@ namespace {
 
 // A tile of planes may reach over rows that see other taps, which then multiply zeros: with an infinite weight, NaN in
 // pixels that depend on the tiles. So only where all weights are finite.
-template <class T>
-bool by_planes(const Correlation<T>& s) {
+bool by_planes(const Correlation<float>& s) {
   if (!planes_pay(s)) return false;
-  Vec<T> sum = {};
-  const int64_t size = ceil_div(s.o, lanes<T>) * lanes<T> * s.terms();  // one panel, as wide as 8 channels need
-  for (int64_t i = 0; i < size; i += lanes<T>) sum = fma(load(s.packed + i), Vec<T>{}, sum);
+  constexpr int L = lanes<float>;
+  Vec<float> sum = {};
+  const int64_t size = ceil_div(s.o, L) * L * s.terms();  // one panel, as wide as 8 channels need
+  for (int64_t i = 0; i < size; i += L) sum = fma(load(s.packed + i), Vec<float>{}, sum);
   bool finite = true;
-  for (int i = 0; i < lanes<T>; i++) finite &= sum[i] == 0;
+  for (int i = 0; i < L; i++) finite &= sum[i] == 0;
   return finite;
 }
+
+// float64 always goes the direct way.
+Status correlate_best(const Correlation<float>& s) { return by_planes(s) ? correlate_planes(s) : correlate(s); }
+Status correlate_best(const Correlation<double>& s) { return correlate(s); }
 
 template <class T>
 Status forward_as(const Conv2d& p) {
@@ -61,7 +65,7 @@ Status forward_as(const Conv2d& p) {
   parallel_tasks(s.groups, pack_cost(s.groups * s.o * terms),
                  [&](int64_t g) { pack_panels(packed + g * size, weight + g * s.o * terms, terms, true, s.o, terms); });
   correlation.packed = packed;
-  return by_planes(correlation) ? correlate_planes(correlation) : correlate(correlation);
+  return correlate_best(correlation);
 }
 
 // One axis of the rows (or columns) of dx that lie alike on the stride: they see the same taps, and dy without gaps.
@@ -145,7 +149,7 @@ Status phase_as(const Conv2dData& p, const Phase& down, const Phase& across) {
     pack_turned(s, static_cast<const T*>(p.weight) + g * s.o * s.kh * s.kw * s.c, down, across, packed + g * size);
   });
   correlation.packed = packed;
-  return by_planes(correlation) ? correlate_planes(correlation) : correlate(correlation);
+  return correlate_best(correlation);
 }
 
 template <class T>

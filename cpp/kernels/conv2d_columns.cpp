@@ -49,7 +49,7 @@ constexpr AddColumns add_functions[3] = {nullptr, add_columns<kBlockVectors>, ad
 struct Layout {
   const ConvShape& s;
   const float* packed;
-  int64_t width = column_width(s), tile = balanced(s.ow, kTileRows);
+  int64_t width = column_width(s), tile = balanced(s.ow, kTileRows<float>);
 };
 
 // The row of dx that sees rows [first, last) of taps, numbered from the last one on, `dy` being the first row of them.
@@ -57,7 +57,7 @@ void sum_row(const Layout& layout, int64_t first, int64_t last, const float* dy,
   constexpr int64_t W = kTileColumns<float>;
   const ConvShape& s = layout.s;
   const int64_t width = layout.width, tile = layout.tile;
-  alignas(kVectorBytes) float columns[kTileRows * 2 * kLanes], sums[2 * kLanes] = {};
+  alignas(kVectorBytes) float columns[kTileRows<float> * 2 * kLanes], sums[2 * kLanes] = {};
   const Runs runs = {s.o, last - first, s.dilation_h * s.ow * s.o - s.o, 0};
   for (int64_t j = 0; j < s.ow; j += tile) {
     const int64_t count = min_of(tile, s.ow - j);

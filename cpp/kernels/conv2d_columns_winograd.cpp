@@ -17,7 +17,7 @@ struct Plan {
   int64_t size = taps * s.c, width = ceil_div(size, kLanes) * kLanes;  // of a column
   int64_t o = ceil_div(s.o, L) * L;
   int64_t across = tiles_across(taps, s.ow), pixels = across * kOutputs + taps - 1;  // that the tiles of a row reach
-  int64_t tiles = balanced(s.oh * across, kTileRows);                                // at a time
+  int64_t tiles = balanced(s.oh * across, kTileRows<float>);                         // at a time
   int64_t row_size() const { return pixels * s.c + kMostColumnChannels; }
 };
 

@@ -36,7 +36,7 @@ struct Plan {
     streams = whole_rows && !row_vectors && s.activation == Activation::none &&
               streams_pay(s.y, s.n * s.oh * s.ow, s.o, s.column_step);
     if (!streams && row_tile_pairs_pay(s)) row_vectors = 2;
-    tile = balanced(s.ow, row_vectors ? most_row_pixels(int(s.kw), int(s.stride_w), row_vectors) : kTileRows);
+    tile = balanced(s.ow, row_vectors ? most_row_pixels(int(s.kw), int(s.stride_w), row_vectors) : kTileRows<T>);
     rows_outer = s.groups * s.group_size() * int64_t(sizeof(T)) <= kWeightBytes;
   }
   int64_t band_elements(const Correlation<T>& s) const {
@@ -87,11 +87,10 @@ PYNN_INLINE void correlate_row(const Correlation<T>& s, const Plan<T>& plan, con
         const float* a = in.at(taps.start + first * s.dilation_h) + j * step;
         prefetch_tile(y + j * s.column_step, pixels, s.column_step);
         for (int64_t v = 0; v < width; v += plan.row_vectors * L) {
-          const bool pair = plan.row_vectors == 2 && v + L < width;
-          const RowTile tile =
-              pair ? row_tile_of<kMostRowVectors>(s.kw, s.stride_w, pixels) : row_tile_of(s.kw, s.stride_w, pixels);
-          tile(terms, a, panel + v, y + j * s.column_step + v, s.column_step,
-               int(min_of((pair ? 2 : 1) * L, columns - v)), bias ? bias + v : nullptr);
+          const int64_t vectors = min_of(plan.row_vectors, (width - v) / L);
+          row_tile_of(s.kw, s.stride_w, vectors, pixels)(terms, a, panel + v, y + j * s.column_step + v, s.column_step,
+                                                         int(min_of(vectors * L, columns - v)),
+                                                         bias ? bias + v : nullptr);
         }
       }
       return;

@@ -238,7 +238,7 @@ void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t 
 template <class T>
 bool planes_pay(const Correlation<T>& s) {
   if (s.groups != 1 || s.o > kMaxChannels || s.terms() == 0 || s.oh <= 0 || s.ow <= 0) return false;
-  const int64_t tile = balanced(s.ow, kTileRows), pixels = s.oh * s.ow;
+  const int64_t tile = balanced(s.ow, kTileRows<T>), pixels = s.oh * s.ow;
   // Where a row of taps is no run of memory, each tap is one: about 48 for its loops and the sums' way to memory.
   const int64_t runs = s.dilation_w > 1 && s.kw > 1 ? 48 * s.kh * s.kw : 0;
   const double direct = double(pixels * (runs + s.terms() * max_of(8, tile * ceil_div(s.o, lanes<T>)))) / double(tile);
@@ -246,7 +246,6 @@ bool planes_pay(const Correlation<T>& s) {
   return layout.cost(layout.vectors) + layout.copy_cost() < direct;
 }
 template bool planes_pay(const Correlation<float>&);
-template bool planes_pay(const Correlation<double>&);
 
 template <class T>
 Status correlate_planes(const Correlation<T>& s) {
@@ -301,6 +300,5 @@ Status correlate_planes(const Correlation<T>& s) {
   return failed ? Status::out_of_memory : Status::ok;
 }
 template Status correlate_planes(const Correlation<float>&);
-template Status correlate_planes(const Correlation<double>&);
 
 }  // namespace pynn::PYNN_ISA

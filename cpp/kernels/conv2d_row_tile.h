@@ -31,69 +31,9 @@ struct RowTerms {
 using RowTile = void (*)(const RowTerms& terms, const float* x, const float* weight, float* y, int64_t y_step,
                          int columns, const float* bias);
 
-template <int Taps, int Stride, int Vectors, int Pixels>
-void row_tile(const RowTerms& terms, const float* x, const float* weight, float* y, int64_t y_step, int columns,
-              const float* bias) {
-  constexpr int kSeen = (Pixels - 1) * Stride + Taps, kPointers = (kSeen + 2) / 3, L = lanes<float>;
-  Vec<float> sums[Pixels][Vectors] = {};
-  for (int64_t row = terms.count; row > 0; row--, x += terms.x_pitch, weight += Taps * terms.tap_step) {
-    const float *pixels[kPointers], *channel = weight;
-    PYNN_UNROLL
-    for (int g = 0; g < kPointers; g++) pixels[g] = x + 3 * g * terms.x_step;
-    for (int64_t c = terms.c; c > 0; c--, channel += terms.channel_step) {
-      Vec<float> taps[Taps][Vectors];
-      PYNN_UNROLL
-      for (int u = 0; u < Taps; u++) {
-        PYNN_UNROLL
-        for (int v = 0; v < Vectors; v++) taps[u][v] = in_register<float>(load(channel + u * terms.tap_step + v * L));
-      }
-      PYNN_UNROLL
-      for (int j = 0; j < kSeen; j++) {
-        const Vec<float> pixel = in_register<float>(broadcast(pixels[j / 3][j % 3 * terms.x_step]));
-        PYNN_UNROLL
-        for (int u = j % Stride; u < Taps; u += Stride) {
-          if (u > j || (j - u) / Stride >= Pixels) continue;
-          PYNN_UNROLL
-          for (int v = 0; v < Vectors; v++) {
-            Vec<float>& sum = sums[(j - u) / Stride][v];
-            sum = fma(pixel, taps[u][v], sum);
-          }
-        }
-      }
-      PYNN_UNROLL
-      for (int g = 0; g < kPointers; g++) pixels[g]++;
-    }
-  }
-  PYNN_UNROLL
-  for (int v = 0; v < Vectors; v++) {
-    const int n = v + 1 < Vectors ? L : columns - v * L;
-    const Vec<float> summand = bias ? load(bias + v * L, n) : Vec<float>{};
-    PYNN_UNROLL
-    for (int i = 0; i < Pixels; i++) store(y + i * y_step + v * L, bias ? sums[i][v] + summand : sums[i][v], n);
-  }
-}
-
-template <int Taps, int Stride, int Vectors>
-struct RowTileTable {
-  static constexpr int kMost = most_row_pixels(Taps, Stride, Vectors);
-  RowTile of[kMost + 1] = {};
-  template <int Pixels = kMost>
-  constexpr void fill() {
-    of[Pixels] = row_tile<Taps, Stride, Vectors, Pixels>;
-    if constexpr (Pixels > 1) fill<Pixels - 1>();
-  }
-  constexpr RowTileTable() { fill(); }
-};
-template <int Taps, int Stride, int Vectors>
-constexpr RowTileTable<Taps, Stride, Vectors> row_tile_table;
-
-// The tile of `pixels` outputs and one vector of channels, or two.
-template <int Vectors = 1>
-PYNN_INLINE RowTile row_tile_of(int64_t taps, int64_t stride, int64_t pixels) {
-  if (taps == 3)
-    return stride == 1 ? row_tile_table<3, 1, Vectors>.of[pixels] : row_tile_table<3, 2, Vectors>.of[pixels];
-  return stride == 1 ? row_tile_table<5, 1, Vectors>.of[pixels] : row_tile_table<5, 2, Vectors>.of[pixels];
-}
+// The tile of so many output pixels, at most most_row_pixels(), and vectors of channels, at most kMostRowVectors and
+// only one with a stride of 2; 3 or 5 taps.
+RowTile row_tile_of(int64_t taps, int64_t stride, int64_t vectors, int64_t pixels);
 
 template <class T>
 bool has_row_tiles(const Correlation<T>& s) {

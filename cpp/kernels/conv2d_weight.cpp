@@ -42,7 +42,7 @@ struct Gradient {
     length = whole_rows ? (s.kw + (pixels - 1) * s.stride_w) * s.c : s.c;
     if (whole_rows && row_taps && pixels == 1 && s.o <= L)
       tile_channels = balanced(s.c, most_weight_channels(int(s.kw)));
-    height = pixels > 1 || tile_channels ? length : balanced(length, 8 * kTileRows);
+    height = pixels > 1 || tile_channels ? length : balanced(length, 8 * kTileRows<T>);
     width = min_of(W, ceil_div(o, L) * L);
     strips = ceil_div(length, height);
     panels = ceil_div(o, W);
@@ -62,7 +62,7 @@ struct Gradient {
             min_of(W, o - panel * W)};
   }
   int64_t sum_size() const { return height * width; }
-  int64_t part_tiles() const { return tile_channels ? ceil_div(s.c, tile_channels) : ceil_div(height, kTileRows); }
+  int64_t part_tiles() const { return tile_channels ? ceil_div(s.c, tile_channels) : ceil_div(height, kTileRows<T>); }
 };
 
 // Pixels of one image that pass through all tiles of a task together, and their input rows where these were copied.
@@ -185,7 +185,7 @@ void sum_chunk(const Gradient<T>& g, const Chunk<T>& chunk, const Part& part, bo
       return;
     }
   }
-  const int64_t tile = balanced(part.height, kTileRows);
+  const int64_t tile = balanced(part.height, kTileRows<T>);
   for (int64_t i = 0; i < part.height; i += tile) {
     ahead.fetch();
     tiles(T{}).by_columns[min_of(tile, part.height - i)][vectors](

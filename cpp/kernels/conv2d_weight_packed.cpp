@@ -30,7 +30,7 @@ struct Wide {
     channels = s.groups * s.c;
     outputs = s.groups * s.o;
     taps = s.kh * s.kw;
-    height = balanced(s.c, kTileRows);
+    height = balanced(s.c, kTileRows<T>);
     strips = ceil_div(s.c, height);
     panels = ceil_div(s.o, W);
     packs = outputs > W || (!kReadsRaggedRows && s.o % L != 0);
@@ -165,7 +165,7 @@ bool sum_piece(const Wide<T>& g, const Piece& piece) {
   T* const packed_x = scratch_of<T>(Scratch::pack_a, together * g.strip_size());
   T* const packed_dy = g.packs ? scratch_of<T>(Scratch::pack_b, panels * g.panel_size()) : nullptr;
   if (!slots || !packed_x || (g.packs && !packed_dy)) return false;
-  alignas(64) T sums[kTileRows * W] = {};  // lanes beyond the columns stay zero
+  alignas(64) T sums[kTileRows<T> * W] = {};  // lanes beyond the columns stay zero
   for (int64_t number = 0; number < g.blocks.count; number++) {
     const Block block(g, number);
     const Level level(number, g.blocks.count);

@@ -100,7 +100,7 @@ PYNN_INLINE void add_products(const Plan<taps>& plan, const float* u, const floa
     return;
   }
   const Runs tiles_of_rows = {rows * plan.across};
-  const int64_t height = balanced(c, kTileRows);
+  const int64_t height = balanced(c, kTileRows<float>);
   for (int64_t t = 0; t < taps; t++, u += row_size, sum += c * width)
     for (int64_t i = 0; i < width; i += W) {
       const int64_t columns = min_of(W, width - i);

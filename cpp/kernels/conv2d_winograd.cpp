@@ -169,7 +169,7 @@ struct Slices {
 
   // Slice i, columns [first, end) of o: m (+)= v u with `terms` terms from c on; u is that of these, in panels.
   void multiply(int i, int64_t count, int64_t first, int64_t end, int64_t c, int64_t terms, const float* u) const {
-    const int64_t rows = balanced(count, kTileRows);
+    const int64_t rows = balanced(count, kTileRows<float>);
     for (int64_t o = first; o < end; o += W, u += W * terms) {
       const int64_t vectors = ceil_div(min_of(W, end - o), L);
       for (int64_t t = 0; t < count; t += rows)

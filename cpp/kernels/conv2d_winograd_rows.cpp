@@ -30,11 +30,12 @@ PYNN_INLINE void multiply_column(const Plan<taps>& plan, const float* u, const f
   const Winograd& s = plan.s;
   const int64_t pixels = min_of(Plan<taps>::kOutputs, s.ow - tile * Plan<taps>::kOutputs);
   const RowTerms terms = {1, s.c, plan.inputs.row_size(), 0, s.c * plan.width, plan.width};
+  const RowTile product = row_tile_of(taps, 1, 1, rows);
   alignas(64) float products[kPoints][most_row_pixels(taps, 1) * L];
   for (int64_t v = 0; v < s.o; v += L) {
     for (int p = 0; p < kPoints; p++)
-      row_tile_of(taps, 1, rows)(terms, u + p * plan.input_slice + tile * s.c, weights + p * plan.weight_slice + v,
-                                 products[p], L, int(L), nullptr);
+      product(terms, u + p * plan.input_slice + tile * s.c, weights + p * plan.weight_slice + v, products[p], L, int(L),
+              nullptr);
     const int n = int(min_of(L, s.o - v));
     const Vec<float> bias = s.bias ? load(s.bias + v, n) : Vec<float>{};
     float* pixel = y + tile * Plan<taps>::kOutputs * s.o + v;

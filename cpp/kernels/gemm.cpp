@@ -28,7 +28,7 @@ Status multiply_in_pieces(const Product<T>& x, double a_cost, double b_cost, con
   const int64_t wanted = threads * (cost > 8e6 * threads ? 2 : 1), panels = ceil_div(x.n, W);
   int64_t row_pieces = 1, column_pieces = 1;
   double least = 0;
-  for (int64_t r = 1; r <= min_of(wanted, ceil_div(x.m, kTileRows)); r++) {
+  for (int64_t r = 1; r <= min_of(wanted, ceil_div(x.m, kTileRows<T>)); r++) {
     const int64_t c = min_of(panels, ceil_div(wanted, r));
     // Of the largest piece:
     const double rows = double(ceil_div(x.m, r)), columns = double(min_of(x.n, ceil_div(panels, c) * W));

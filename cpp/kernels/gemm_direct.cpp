@@ -23,7 +23,7 @@ template <class T>
 void multiply_whole_rows(const Product<T>& x, T* packed, bool filled) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const auto& kernels = x.transpose_a ? tiles(T{}).by_columns : tiles(T{}).by_rows;
-  const int64_t rows_per_tile = balanced(x.m, kTileRows), terms = direct_k_block(x);
+  const int64_t rows_per_tile = balanced(x.m, kTileRows<T>), terms = direct_k_block(x);
   for (int64_t p = 0; p == 0 || p < x.k; p += terms) {
     const int64_t k = min_of(terms, x.k - p);
     for (int64_t i = 0; i < x.m; i += rows_per_tile) {
@@ -84,7 +84,7 @@ void multiply_last_columns(const Product<T>& x, int64_t first) {
 template <class T>
 bool copying_pays(const Product<T>& x) {
   const bool aligned = x.ldb % lanes<T> == 0 && reinterpret_cast<size_t>(x.b) % kVectorBytes == 0;
-  return !x.transpose_a && !x.transpose_b && !aligned && x.m > 2 * kTileRows;
+  return !x.transpose_a && !x.transpose_b && !aligned && x.m > 2 * kTileRows<T>;
 }
 
 }  // namespace

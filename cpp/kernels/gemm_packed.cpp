@@ -18,20 +18,21 @@ struct Terms {
 };
 
 // The fewest row tiles of `m` rows, sizes one apart at most: tiles of 14 would leave 2 of 1024 rows.
+template <class T>
 struct RowTiles {
-  int64_t m, count = ceil_div(m, kTileRows);
+  int64_t m, count = ceil_div(m, kTileRows<T>);
   int64_t begin(int64_t tile) const { return m * tile / count; }
   int64_t rows(int64_t tile) const { return begin(tile + 1) - begin(tile); }
 };
 
 // Elements of a packed tile.
 template <class T>
-int64_t tile_size(const RowTiles& tiles, int64_t k) {
+int64_t tile_size(const RowTiles<T>& tiles, int64_t k) {
   return ceil_div(tiles.m, tiles.count) * k + lanes<T>;
 }
 
 template <class T>
-void pack_tiles(T* out, const Product<T>& x, Terms terms, const RowTiles& rows, int64_t first, int64_t last) {
+void pack_tiles(T* out, const Product<T>& x, Terms terms, const RowTiles<T>& rows, int64_t first, int64_t last) {
   for (int64_t t = first; t < last; t++, out += tile_size<T>(rows, terms.k))
     pack_tile(out, x.a_at(rows.begin(t), terms.p), x.lda, x.transpose_a, rows.rows(t), terms.k);
 }
@@ -39,7 +40,7 @@ void pack_tiles(T* out, const Product<T>& x, Terms terms, const RowTiles& rows, 
 // Columns [j, j + columns) of C from the row tiles [first, last) packed at `a` and a panel packed at `b`. Meanwhile the
 // tiles of a whole panel fetch the next one, a row of it every so many terms, unless `next` is null.
 template <class T>
-void multiply_panel(const Product<T>& x, Terms terms, const RowTiles& rows, int64_t first, int64_t last, const T* a,
+void multiply_panel(const Product<T>& x, Terms terms, const RowTiles<T>& rows, int64_t first, int64_t last, const T* a,
                     int64_t j, int64_t columns, const T* b, const T* next, int64_t next_step, T* next_to) {
   constexpr int64_t W = kTileColumns<T>, L = lanes<T>;
   const int64_t k = terms.k, vectors = ceil_div(columns, L), count = last - first;
@@ -66,7 +67,7 @@ void multiply_panel(const Product<T>& x, Terms terms, const RowTiles& rows, int6
 // panel copy the next one while they compute: 8 % faster at 128 x 1024 x 3136, 19 % at 64 rows, 48 % at 28. A
 // transposed B is packed beforehand.
 template <class T>
-void multiply_panels(const Product<T>& x, Terms terms, const RowTiles& rows, int64_t first, int64_t last, const T* a,
+void multiply_panels(const Product<T>& x, Terms terms, const RowTiles<T>& rows, int64_t first, int64_t last, const T* a,
                      int64_t j, int64_t end, T* b, bool kept) {
   constexpr int64_t W = kTileColumns<T>;
   int64_t step = W * terms.k;
@@ -87,7 +88,7 @@ void multiply_panels(const Product<T>& x, Terms terms, const RowTiles& rows, int
 template <class T>
 Status multiply_packed(const Product<T>& x) {
   constexpr int64_t W = kTileColumns<T>;
-  const RowTiles rows{x.m};
+  const RowTiles<T> rows{x.m};
   const bool kept = rows.count > 2 * kBlockTiles;
   const int64_t tiles = kept ? balanced(rows.count, kBlockTiles) : rows.count;
   // In blocks of 512 terms a panel of B (64 KB in float32) streams from L2 and a row tile of A stays in L1. Where that

@@ -6,15 +6,23 @@
 namespace pynn::PYNN_ISA {
 
 // The largest tile. Measured in L1, share of the FMA peak: 14 x 2 vectors of 32 registers 99 %, 6 x 2 of 16 100 %;
-// without fma more than 12 accumulators spill.
+// without fma more than 12 accumulators spill. Tiles of float64 are lower: the tiles are much of what the build takes.
 #if defined(__AVX512F__)
-constexpr int kTileRows = 14, kTileVectors = 2;
+template <class T>
+constexpr int kTileRows = sizeof(T) == 4 ? 14 : 6;
+constexpr int kTileVectors = 2;
 #elif defined(__AVX2__)
-constexpr int kTileRows = 6, kTileVectors = 2;
+template <class T>
+constexpr int kTileRows = sizeof(T) == 4 ? 6 : 4;
+constexpr int kTileVectors = 2;
 #elif defined(__aarch64__)
-constexpr int kTileRows = 6, kTileVectors = 4;
+template <class T>
+constexpr int kTileRows = sizeof(T) == 4 ? 6 : 4;
+constexpr int kTileVectors = 4;
 #else
-constexpr int kTileRows = 3, kTileVectors = 4;
+template <class T>
+constexpr int kTileRows = 3;
+constexpr int kTileVectors = 4;
 #endif
 template <class T>
 constexpr int kTileColumns = kTileVectors* lanes<T>;
@@ -70,9 +78,9 @@ using CopyingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, cons
 
 template <class T>
 struct Tiles {
-  Tile<T> by_rows[kTileRows + 1][kTileVectors + 1], by_columns[kTileRows + 1][kTileVectors + 1];
-  FetchingTile<T> fetching[kTileRows + 1];
-  CopyingTile<T> copying[kTileRows + 1][kTileVectors + 1];
+  Tile<T> by_rows[kTileRows<T> + 1][kTileVectors + 1], by_columns[kTileRows<T> + 1][kTileVectors + 1];
+  FetchingTile<T> fetching[kTileRows<T> + 1];                  // from a third of the height on
+  CopyingTile<T> copying[kTileRows<T> + 1][kTileVectors + 1];  // from two thirds on
 };
 extern const Tiles<float> tiles_float;
 extern const Tiles<double> tiles_double;

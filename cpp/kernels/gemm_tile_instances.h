@@ -158,8 +158,9 @@ template <class T, int Rows, int Vectors>
 constexpr void fill(Tiles<T>& table) {
   table.by_rows[Rows][Vectors] = tile<T, Rows, Vectors, true>;
   table.by_columns[Rows][Vectors] = tile<T, Rows, Vectors, false>;
-  table.copying[Rows][Vectors] = tile<T, Rows, Vectors, true, T*>;
-  if constexpr (Vectors == kTileVectors) table.fetching[Rows] = tile<T, Rows, Vectors, false, const RowFetch<T>&>;
+  if constexpr (3 * Rows >= 2 * kTileRows<T>) table.copying[Rows][Vectors] = tile<T, Rows, Vectors, true, T*>;
+  if constexpr (Vectors == kTileVectors && 3 * Rows >= kTileRows<T>)
+    table.fetching[Rows] = tile<T, Rows, Vectors, false, const RowFetch<T>&>;
   if constexpr (Vectors > 1)
     fill<T, Rows, Vectors - 1>(table);
   else if constexpr (Rows > 1)
@@ -169,7 +170,7 @@ constexpr void fill(Tiles<T>& table) {
 template <class T>
 constexpr Tiles<T> all_tiles() {
   Tiles<T> table = {};
-  fill<T, kTileRows, kTileVectors>(table);
+  fill<T, kTileRows<T>, kTileVectors>(table);
   return table;
 }
 

@@ -118,14 +118,14 @@ Status average_as(const AveragePool2dBackward& p) {
 }  // namespace
 
 Status max_pool_backward(const MaxPool2dBackward& p) {
-  if (is_tiled(p.shape)) return max_pool_backward_tiled(p);
+  if (has_tiled_gradient(p.shape)) return max_pool_backward_tiled(p);
   const bool byte = has_byte_numbers(p.shape);
   if (p.shape.dtype == DType::float64) return byte ? max_as<double, uint8_t>(p) : max_as<double, int32_t>(p);
   return byte ? max_as<float, uint8_t>(p) : max_as<float, int32_t>(p);
 }
 
 Status average_pool_backward(const AveragePool2dBackward& p) {
-  if (is_tiled(p.shape)) return average_pool_backward_tiled(p);
+  if (has_tiled_gradient(p.shape)) return average_pool_backward_tiled(p);
   return p.shape.dtype == DType::float64 ? average_as<double>(p) : average_as<float>(p);
 }
 

@@ -1,4 +1,5 @@
-// The gradients of pooling whose windows lie side by side: each row of the output fills its own rows of the input.
+// The gradients of float32 pooling whose windows lie side by side: each row of the output fills its own rows of the
+// input.
 #include "kernels/pool2d_pairs.h"
 #include "simd/activation.h"
 #include "simd/index.h"
@@ -128,11 +129,6 @@ PYNN_INLINE void send(const PoolShape& shape, T* all_dx, const T* all_output, co
   });
 }
 
-template <class T>
-bool in_place(const PoolShape& s) {
-  return is_tiled(s) && (has_pairs<T>(s) || s.c % lanes<T> == 0);
-}
-
 template <class T, class I>
 Status max_as(const MaxPool2dBackward& p) {
   const T* dy = static_cast<const T*>(p.dy);
@@ -165,25 +161,18 @@ Status average_as(const AveragePool2dBackward& p) {
   return Status::ok;
 }
 
-template <class T>
-Status average_of_type(const AveragePool2dBackward& p) {
-  return with_activation(p.activation, [&](auto kind) { return average_as<T, decltype(kind)::value>(p); });
-}
-
 }  // namespace
 
 Status max_pool_backward_tiled(const MaxPool2dBackward& p) {
-  const bool byte = has_byte_numbers(p.shape);
-  if (p.shape.dtype == DType::float64) return byte ? max_as<double, uint8_t>(p) : max_as<double, int32_t>(p);
-  return byte ? max_as<float, uint8_t>(p) : max_as<float, int32_t>(p);
+  return has_byte_numbers(p.shape) ? max_as<float, uint8_t>(p) : max_as<float, int32_t>(p);
 }
 
 Status average_pool_backward_tiled(const AveragePool2dBackward& p) {
-  return p.shape.dtype == DType::float64 ? average_of_type<double>(p) : average_of_type<float>(p);
+  return with_activation(p.activation, [&](auto kind) { return average_as<float, decltype(kind)::value>(p); });
 }
 
 bool average_pool_backward_in_place(const PoolShape& s) {
-  return s.dtype == DType::float64 ? in_place<double>(s) : in_place<float>(s);
+  return has_tiled_gradient(s) && (has_pairs<float>(s) || s.c % lanes<float> == 0);
 }
 
 }  // namespace pynn::PYNN_ISA

@@ -39,7 +39,9 @@ PYNN_INLINE bool disjoint(const PoolAxis& axis) {
 PYNN_INLINE bool is_tiled(const PoolAxis& axis) {
   return disjoint(axis) && axis.padding == 0 && axis.out * axis.kernel <= axis.in;
 }
-PYNN_INLINE bool is_tiled(const PoolShape& s) { return is_tiled(s.rows) && is_tiled(s.columns); }
+PYNN_INLINE bool has_tiled_gradient(const PoolShape& s) {
+  return s.dtype == DType::float32 && is_tiled(s.rows) && is_tiled(s.columns);
+}
 
 // Neighbouring pixels of an output row whose windows have as many elements in a row of the input.
 struct Span {
