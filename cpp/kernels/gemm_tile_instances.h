@@ -81,8 +81,9 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
         a += a_step;
       }
     };
-    for (; k >= 2; k -= 2) next(Count<2>{});
-    if (k > 0) next(Count<1>{});
+    if constexpr (decltype(whole)::value)
+      for (; k >= 2; k -= 2) next(Count<2>{});
+    for (; k > 0; k--) next(Count<1>{});
   };
 
   const auto all_steps = [&](auto whole) PYNN_LAMBDA {
@@ -95,7 +96,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
       }
     } else if constexpr (ByRows) {
       // A pointer serves two rows, at offsets of 0 and a_step: 14 rows need 7 registers.
-      constexpr int kPointers = (Rows + 1) / 2;
+      constexpr int kPointers = (Rows + 1) / 2, kUnrolled = decltype(whole)::value ? 4 : 2;
       const T* rows[kPointers];
       PYNN_UNROLL
       for (int g = 0; g < kPointers; g++) rows[g] = a + 2 * g * a_step;
@@ -108,7 +109,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
       };
       for (int64_t run = terms.count; run > 0; run--) {
         int64_t k = terms.length;
-        for (; k >= 4; k -= 4) steps(Count<4>{});
+        for (; k >= kUnrolled; k -= kUnrolled) steps(Count<kUnrolled>{});
         for (; k > 0; k--) steps(Count<1>{});
         PYNN_UNROLL
         for (int g = 0; g < kPointers; g++) rows[g] += terms.a_next;
