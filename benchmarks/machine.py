@@ -27,14 +27,19 @@ def copy_call(total_bytes: float) -> tuple[Call, float]:
 
 
 def cpu_name() -> str:
+    """With family and model, since a virtual machine may call any processor the same."""
+    fields: dict[str, str] = {}
     try:
         with open("/proc/cpuinfo") as lines:
             for line in lines:
-                if line.startswith("model name"):
-                    return line.split(":", 1)[1].strip()
+                key, _, value = line.partition(":")
+                fields.setdefault(key.strip(), value.strip())
     except OSError:
         pass
-    return platform.processor() or platform.machine()
+    name = fields.get("model name") or platform.processor() or platform.machine()
+    if "cpu family" in fields and "model" in fields:
+        name += f" (family {fields['cpu family']} model {fields['model']})"
+    return name
 
 
 def describe() -> dict[str, Any]:
