@@ -96,7 +96,8 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
       }
     } else if constexpr (ByRows) {
       // A pointer serves two rows, at offsets of 0 and a_step: 14 rows need 7 registers.
-      constexpr int kPointers = (Rows + 1) / 2, kUnrolled = decltype(whole)::value ? 4 : 2;
+      constexpr int kPointers = (Rows + 1) / 2;
+      constexpr int kUnrolled = decltype(whole)::value ? 4 : 2;  // 4 gains nothing where B is ragged, but builds longer
       const T* rows[kPointers];
       PYNN_UNROLL
       for (int g = 0; g < kPointers; g++) rows[g] = a + 2 * g * a_step;
