@@ -103,7 +103,8 @@ def start(options: argparse.Namespace, rows: list[Row]) -> dict[str, Worker]:
 
 def header(options: argparse.Namespace, workers: dict[str, Worker]) -> dict[str, Any]:
     # The answers come when every process has imported its library, which keeps the cores busy until then.
-    versions = {name: worker.ask("version") for name, worker in workers.items() if name != SINGLE}
+    versions = {name: worker.ask("version") for name, worker in workers.items()}
+    versions.pop(SINGLE, None)
     pynn = workers["pynn"]
     pynn.ask("prepare_roof", 1, 0)
     peak = pynn.ask("roof_rate") / 1e9

@@ -17,8 +17,8 @@ class Row:
     A method named after a library (`pynn`, `numpy`, `torch`, `sklearn`, `onnxruntime`) takes what `inputs()`
     gives and returns a call without arguments; what that returns, or its method `check()` where it has one, is
     compared with the other libraries' before anything is timed. Operands lie in the library's own memory, which in
-    pynn's and torch's case starts at a cache line, in NumPy's mostly not. The methods import their library
-    themselves: every library runs in a process of its own.
+    pynn's and torch's case starts at a cache line, in that of NumPy, which ONNX Runtime reads, mostly not. The
+    methods import their library themselves: every library runs in a process of its own.
     """
 
     family = ""

@@ -26,7 +26,7 @@ struct Correlation {
 template <class T>
 Status correlate(const Correlation<T>& s);
 
-// The same sums with vectors over the pixels instead of the channels, for one group of few output channels.
+// The same sums with vectors over the pixels instead of the channels, for one group of few output channels; float32.
 template <class T>
 bool planes_pay(const Correlation<T>& s);
 template <class T>

@@ -27,7 +27,7 @@ struct RowTerms {
 };
 
 // y[i * y_step + lane] = the sum over rows of taps, channels and taps, in this order, of x * weight, + bias[lane]
-// unless bias is null, for `columns` lanes.
+// unless bias is null, for `columns` lanes, of which the last vector has one at least.
 using RowTile = void (*)(const RowTerms& terms, const float* x, const float* weight, float* y, int64_t y_step,
                          int columns, const float* bias);
 

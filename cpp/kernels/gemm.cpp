@@ -70,8 +70,9 @@ Status multiply(Product<T> x) {
   // 200 x 100 x 784, half of it at 64 rows).
   const bool large_b = b_bytes > (x.m > 512 ? 192 : 512) * 1024;
   // As long as it stays in L2, even where its rows share sets of L1 (64 x 512 x 128 1.09, 64 x 256 x 256 1.15, 256 x
-  // 250 x 256 1.05 times as fast as packed; with the low tiles of AVX2 128 x 512 x 128 0.9 times).
-  const bool stays_in_l2 = x.m <= (kVectorBytes == 64 ? 512 : 64) && b_bytes <= 256 * 1024;
+  // 250 x 256 1.05 times as fast as packed; with low tiles, those of AVX2, 128 x 512 x 128 0.9 times).
+  const int64_t b_span = x.k * (x.ldb < 0 ? -x.ldb : x.ldb) * kBytes;
+  const bool stays_in_l2 = x.m <= (kTileRows<T> > 6 ? 512 : 64) && x.n <= 512 && b_span <= 256 * 1024;
   const bool pack_b = x.transpose_b || ragged || large_b || (steps_by<T>(x.ldb, 1024) && !stays_in_l2);
   if (!steps_by<T>(x.lda, 2048)) {
     const bool small = double(x.m) * double(x.n) * double(x.k) <= 128. * 128 * 128;

@@ -37,6 +37,9 @@ void pack_tiles(T* out, const Product<T>& x, Terms terms, const RowTiles<T>& row
     pack_tile(out, x.a_at(rows.begin(t), terms.p), x.lda, x.transpose_a, rows.rows(t), terms.k);
 }
 
+// The tiles of the fewest rows that come here fetch, and more rows, or pieces of them, are not cut lower.
+static_assert(3 * (kVectorPathRows + 1) >= kTileRows<float> && 3 * (kVectorPathRows + 1) >= kTileRows<double>);
+
 // Columns [j, j + columns) of C from the row tiles [first, last) packed at `a` and a panel packed at `b`. Meanwhile the
 // tiles of a whole panel fetch the next one, a row of it every so many terms, unless `next` is null.
 template <class T>

@@ -79,8 +79,8 @@ using CopyingTile = void (*)(const Runs& terms, const T* a, int64_t a_step, cons
 template <class T>
 struct Tiles {
   Tile<T> by_rows[kTileRows<T> + 1][kTileVectors + 1], by_columns[kTileRows<T> + 1][kTileVectors + 1];
-  FetchingTile<T> fetching[kTileRows<T> + 1];                  // from a third of the height on
-  CopyingTile<T> copying[kTileRows<T> + 1][kTileVectors + 1];  // from two thirds on
+  FetchingTile<T> fetching[kTileRows<T> + 1];                  // from a third of kTileRows on, else null
+  CopyingTile<T> copying[kTileRows<T> + 1][kTileVectors + 1];  // from two thirds on: see copying_pays
 };
 extern const Tiles<float> tiles_float;
 extern const Tiles<double> tiles_double;

@@ -33,10 +33,11 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
   constexpr int L = lanes<T>;
   constexpr int kLast = Vectors - 1;
   const int in_last = columns - kLast * L;
-  // Whether each multiply-add broadcasts the element of A itself. That many rows let a core issue 34 instructions for
-  // 28 multiply-adds instead of 44, and still load less than two vectors a cycle; by rows only where the address is a
-  // register, since one of two registers is split into two again. Where another hyperthread takes its part of the
-  // issue slots, 1.2 times as fast by columns and 1.1 by rows (in L1); no difference on a core of one's own.
+  // Whether each multiply-add broadcasts the element of A itself. By columns that many rows let a core issue 34
+  // instructions for 28 multiply-adds instead of 44, and still load less than two vectors a cycle; by rows, 37, only
+  // where the address is a register, since an instruction with an address of two is split again. Where another
+  // hyperthread takes its part of the issue slots, 1.2 times as fast by columns and 1.1 by rows (in L1); no difference
+  // on a core of one's own.
   const auto embeds = [](int i) { return Vectors == 2 && (ByRows ? i % 2 == 0 : i < Rows * 5 / 7); };
   Vec<T> sums[Rows][Vectors] = {};
   if (output == Output::add) {

@@ -39,6 +39,7 @@ PYNN_INLINE bool disjoint(const PoolAxis& axis) {
 PYNN_INLINE bool is_tiled(const PoolAxis& axis) {
   return disjoint(axis) && axis.padding == 0 && axis.out * axis.kernel <= axis.in;
 }
+// float64 does without, since it would take as long to build again.
 PYNN_INLINE bool has_tiled_gradient(const PoolShape& s) {
   return s.dtype == DType::float32 && is_tiled(s.rows) && is_tiled(s.columns);
 }

@@ -49,14 +49,14 @@ void sum_short_rows(const T* x, int64_t stride, int64_t count, T* sums) {
 // the one that a single pass would give.
 template <class T>
 Status sum_rows(const ReduceSum& p) {
-  constexpr int kRows = 4 / Lanes<T>::vectors;  // 4 chains of additions, 16 registers
+  constexpr int kRows = 4 / Lanes<T>::vectors;  // 4 vectors of sums
   const ReduceSpace s = p.space;
   const T* x = static_cast<const T*>(p.x);
   T* y = static_cast<T*>(p.y);
   const int64_t chunks = ceil_div(s.count, kChunk);
   if (chunks <= 1) {
     const double item = item_cost(kReduceCost, s.outer * s.count, sizeof(T));
-    // With AVX-512 256 x 1024 1.5 times as fast; shorter rows gain nothing.
+    // With AVX-512 256 x 1024 1.5 times as fast; rows of fewer than 64 terms gain nothing, longer ones have 4 chains.
     const bool side_by_side = kRows > 1 && s.count >= 4 * kLanes && s.count < 4 * kBlockTerms;
     parallel_ranges(s.outer, 1, item * double(s.count) + 5, [=, &p](int64_t begin, int64_t end) {
       int64_t o = begin;

@@ -189,7 +189,7 @@ def test_large_by_a_random_vector(m, n, k, layouts):
     assert np.all(np.abs(got - expected) <= 2 * np.finfo(np.float32).eps * k * np.sqrt(n))
 
 
-@pytest.mark.parametrize("m,n,k", [*PATHS, (500, 2100, 70), (9, 3000, 600)])
+@pytest.mark.parametrize("m,n,k", [*PATHS, (500, 2100, 70), (5, 3000, 600), (9, 3000, 600), (15, 3000, 600)])
 def test_threads_give_the_same_bits(m, n, k):
     rng = np.random.default_rng(4)
     a, b, bias = normal(rng, 4, m, k), normal(rng, k, n), normal(rng, n)

@@ -92,6 +92,19 @@ def test_long_sums_have_the_same_bits_at_any_thread_count(shape, dim):
         assert same_bits(m, results[0][1])
 
 
+@pytest.mark.parametrize("dtype", [np.float32, np.float64, np.int64])
+@pytest.mark.parametrize("level", _core.supported_isas())
+def test_rows_have_the_bits_that_they_have_alone(level, dtype):
+    """Short rows are summed side by side."""
+    rng = np.random.default_rng(0)
+    with isa(level):
+        for count in (63, 64, 65, 511, 512, 513, 1100, 2047, 2048):
+            x = (100 * rng.standard_normal((9, count))).astype(dtype)
+            whole = ops.sum(x, 1).numpy()
+            for rows in range(1, 9):
+                assert same_bits(ops.sum(x[:rows], 1).numpy(), whole[:rows])
+
+
 @pytest.mark.parametrize("name", ["sum", "amax", "amin"])
 def test_any_axes_strides_and_dtypes(name):
     rng = np.random.default_rng(3)
