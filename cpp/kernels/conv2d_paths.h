@@ -26,11 +26,9 @@ struct Correlation {
 template <class T>
 Status correlate(const Correlation<T>& s);
 
-// The same sums with vectors over the pixels instead of the channels, for one group of few output channels; float32.
-template <class T>
-bool planes_pay(const Correlation<T>& s);
-template <class T>
-Status correlate_planes(const Correlation<T>& s);
+// The same sums with vectors over the pixels instead of the channels, for one group of few output channels.
+bool planes_pay(const Correlation<float>& s);
+Status correlate_planes(const Correlation<float>& s);
 
 // The activation of a finished row; its pixels lie `s.column_step` apart.
 template <class T>

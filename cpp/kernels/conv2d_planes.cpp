@@ -22,22 +22,22 @@ struct Taps {
 };
 
 // y[o][k] = sum over taps and channels of x * weight[tap][c][o], rows of the weight `width` apart; then the bias.
-template <class T>
-using PlaneTile = void (*)(const Taps& taps, const T* x, const T* weight, int64_t width, T* y, int64_t y_plane,
-                           const T* bias);
-template <class T, int O, int K>
-void plane_tile(const Taps& taps, const T* x, const T* weight, int64_t width, T* y, int64_t y_plane, const T* bias) {
-  constexpr int L = lanes<T>;
-  Vec<T> sums[O][K] = {};
+using PlaneTile = void (*)(const Taps& taps, const float* x, const float* weight, int64_t width, float* y,
+                           int64_t y_plane, const float* bias);
+template <int O, int K>
+void plane_tile(const Taps& taps, const float* x, const float* weight, int64_t width, float* y, int64_t y_plane,
+                const float* bias) {
+  constexpr int L = lanes<float>;
+  Vec<float> sums[O][K] = {};
   for (int64_t i = 0; i < taps.count; i++) {
-    const T* at = x + taps.offsets[i];
+    const float* at = x + taps.offsets[i];
     for (int64_t c = taps.c; c > 0; c--, at += taps.plane, weight += width) {
-      Vec<T> pixels[K];
+      Vec<float> pixels[K];
       PYNN_UNROLL
       for (int k = 0; k < K; k++) pixels[k] = load(at + k * L);
       PYNN_UNROLL
       for (int o = 0; o < O; o++) {
-        const Vec<T> factor = broadcast(weight[o]);
+        const Vec<float> factor = broadcast(weight[o]);
         PYNN_UNROLL
         for (int k = 0; k < K; k++) sums[o][k] = fma(pixels[k], factor, sums[o][k]);
       }
@@ -55,59 +55,55 @@ void plane_tile(const Taps& taps, const T* x, const T* weight, int64_t width, T*
 }
 
 // y[j * y_step + o] = activation(x[o * plane + j]) for `count` pixels; up to a vector of x behind them is read.
-template <class T>
-using Interleave = void (*)(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step);
-template <class T, int O, Activation activation>
-void interleave(const T* x, int64_t plane, int64_t count, T* y, int64_t y_step) {
-  constexpr int64_t L = lanes<T>;
+using Interleave = void (*)(const float* x, int64_t plane, int64_t count, float* y, int64_t y_step);
+template <int O, Activation activation>
+void interleave(const float* x, int64_t plane, int64_t count, float* y, int64_t y_step) {
+  constexpr int64_t L = lanes<float>;
   for (int64_t i = 0; i < count; i += L, x += L, y += L * y_step) {
-    Vec<T> rows[O], pixels[O];
+    Vec<float> rows[O], pixels[O];
     PYNN_UNROLL
-    for (int o = 0; o < O; o++) rows[o] = in_register<T>(load(x + o * plane));
-    weave<T>(rows, pixels);
+    for (int o = 0; o < O; o++) rows[o] = in_register<float>(load(x + o * plane));
+    weave<float>(rows, pixels);
     const int64_t n = min_of(L, count - i);
     if (y_step == O) {
       PYNN_UNROLL
       for (int o = 0; o < O; o++)
-        if (o * L < n * O) store_some(y + o * L, activate<activation, T>(pixels[o]), int(min_of(L, n * O - o * L)));
+        if (o * L < n * O) store_some(y + o * L, activate<activation, float>(pixels[o]), int(min_of(L, n * O - o * L)));
     } else {
-      alignas(kVectorBytes) T block[O * L];
+      alignas(kVectorBytes) float block[O * L];
       PYNN_UNROLL
-      for (int o = 0; o < O; o++) store(block + o * L, activate<activation, T>(pixels[o]));
-      for (int64_t p = 0; p < n; p++) __builtin_memcpy(y + p * y_step, block + p * O, O * sizeof(T));
+      for (int o = 0; o < O; o++) store(block + o * L, activate<activation, float>(pixels[o]));
+      for (int64_t p = 0; p < n; p++) __builtin_memcpy(y + p * y_step, block + p * O, O * sizeof(float));
     }
   }
 }
 
-template <class T>
 struct Functions {
-  PlaneTile<T> tiles[kMaxChannels + 1][9];
-  Interleave<T> interleave[kActivations][kMaxChannels + 1];
+  PlaneTile tiles[kMaxChannels + 1][9];
+  Interleave interleave[kActivations][kMaxChannels + 1];
 };
-template <class T, int O, int K>
-constexpr void fill_tiles(Functions<T>& table) {
-  table.tiles[O][K] = plane_tile<T, O, K>;
-  if constexpr (K > 1) fill_tiles<T, O, K - 1>(table);
+template <int O, int K>
+constexpr void fill_tiles(Functions& table) {
+  table.tiles[O][K] = plane_tile<O, K>;
+  if constexpr (K > 1) fill_tiles<O, K - 1>(table);
 }
-template <class T, int O, int A>
-constexpr void fill_interleave(Functions<T>& table) {
-  table.interleave[A][O] = interleave<T, O, Activation(A)>;
-  if constexpr (A > 0) fill_interleave<T, O, A - 1>(table);
+template <int O, int A>
+constexpr void fill_interleave(Functions& table) {
+  table.interleave[A][O] = interleave<O, Activation(A)>;
+  if constexpr (A > 0) fill_interleave<O, A - 1>(table);
 }
-template <class T, int O = kMaxChannels>
-constexpr void fill_table(Functions<T>& table) {
-  fill_tiles<T, O, most_vectors(O)>(table);
-  fill_interleave<T, O, kActivations - 1>(table);
-  if constexpr (O > 1) fill_table<T, O - 1>(table);
+template <int O = kMaxChannels>
+constexpr void fill_table(Functions& table) {
+  fill_tiles<O, most_vectors(O)>(table);
+  fill_interleave<O, kActivations - 1>(table);
+  if constexpr (O > 1) fill_table<O - 1>(table);
 }
-template <class T>
-constexpr Functions<T> all_functions() {
-  Functions<T> table = {};
+constexpr Functions all_functions() {
+  Functions table = {};
   fill_table(table);
   return table;
 }
-template <class T>
-constexpr Functions<T> functions = all_functions<T>();
+constexpr Functions functions = all_functions();
 
 struct Range {
   int64_t begin, end;
@@ -115,15 +111,14 @@ struct Range {
 
 // The planes. Where the windows move by more than a pixel, the rows and columns that one tap meets are a plane of their
 // own (a phase): tap (t, u) reads phase (t * dilation_h % stride_h, u * dilation_w % stride_w).
-template <class T>
 struct Layout {
-  const Correlation<T>& s;
+  const Correlation<float>& s;
   int64_t columns;  // that the windows of a row see in a phase
   int64_t pitch;    // between rows, of input and output alike
   int64_t reach;    // rows below the first one of a window, in a phase
   int vectors;      // of a tile
 
-  explicit Layout(const Correlation<T>& s) : s(s) {
+  explicit Layout(const Correlation<float>& s) : s(s) {
     columns = s.ow + (s.kw - 1) * s.dilation_w / s.stride_w;
     reach = (s.kh - 1) * s.dilation_h / s.stride_h;
     const int64_t zeros = max_of(0, s.left) / s.stride_w, used = ceil_div(max_of(0, s.left + s.w), s.stride_w);
@@ -146,36 +141,36 @@ struct Layout {
   double cost(int k) const {
     constexpr int64_t kFew = 32, kLoad = kVectorBytes == 64 ? 7 : 3;
     const auto step = [&](int64_t k) { return double(s.kw * s.c * (2 + max_of(8, max_of(s.o, kLoad) * k))); };
-    const int64_t end = (s.oh - 1) * pitch + s.ow, all = ceil_div(end, lanes<T>);
+    const int64_t end = (s.oh - 1) * pitch + s.ow, all = ceil_div(end, lanes<float>);
     if (all > kFew) return double(all) / k * double(s.kh) * step(k);
     double sum = 0;
     for (int64_t v = 0; v < all; v += k) {
       const int64_t n = min_of(k, all - v);
-      const Range rows = taps(v * lanes<T> / pitch, (min_of(end, (v + n) * lanes<T>) - 1) / pitch);
+      const Range rows = taps(v * lanes<float> / pitch, (min_of(end, (v + n) * lanes<float>) - 1) / pitch);
       sum += double(rows.end - rows.begin) * step(n);
     }
     return sum;
   }
   // Of the copies in and out (measured).
   double copy_cost() const {
-    const int64_t blocks = s.stride_w * ceil_div(ceil_div(s.w, s.stride_w), lanes<T>);  // of the pixels of a row
+    const int64_t blocks = s.stride_w * ceil_div(ceil_div(s.w, s.stride_w), lanes<float>);  // of the pixels of a row
     const bool dense = s.stride_w == 1 && s.c <= 4;
-    const int64_t in = blocks * (dense ? 12 * s.c : 10 * lanes<T> * ceil_div(s.c, lanes<T>));
-    const int64_t out = ceil_div(s.ow, lanes<T>) * 4 * lanes<T>;
+    const int64_t in = blocks * (dense ? 12 * s.c : 10 * lanes<float> * ceil_div(s.c, lanes<float>));
+    const int64_t out = ceil_div(s.ow, lanes<float>) * 4 * lanes<float>;
     return double(min_of(s.h, s.oh * s.stride_h + s.kh) * in + s.oh * out);
   }
   int64_t phases() const { return s.stride_h * s.stride_w; }
-  int64_t plane(int64_t rows) const { return (rows + reach) * pitch + columns + vectors * lanes<T>; }
-  int64_t out_plane(int64_t rows) const { return rows * pitch + (vectors + 1) * lanes<T>; }
+  int64_t plane(int64_t rows) const { return (rows + reach) * pitch + columns + vectors * lanes<float>; }
+  int64_t out_plane(int64_t rows) const { return rows * pitch + (vectors + 1) * lanes<float>; }
   int64_t band_rows() const {
-    const int64_t row = (phases() * s.c + s.o) * pitch * int64_t(sizeof(T));
+    const int64_t row = (phases() * s.c + s.o) * pitch * int64_t(sizeof(float));
     return max_of(1, min_of(s.oh, max_of(3 * reach, kBandBytes / row - reach)));  // a quarter is read twice at most
   }
 };
 
 // to[q * plane + j] = x[j * C + q]: few channels, whose number the compiler knows.
-template <int C, class T>
-void split_dense(const T* __restrict x, int64_t count, T* __restrict to, int64_t plane) {
+template <int C>
+void split_dense(const float* __restrict x, int64_t count, float* __restrict to, int64_t plane) {
   for (int64_t j = 0; j < count; j++) {
     PYNN_UNROLL
     for (int q = 0; q < C; q++) to[q * plane + j] = x[j * C + q];
@@ -183,11 +178,10 @@ void split_dense(const T* __restrict x, int64_t count, T* __restrict to, int64_t
 }
 
 // to[q * plane + j] = x[j * step + q] for c channels of `count` pixels.
-template <class T>
-void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, int64_t plane) {
-  constexpr int L = lanes<T>;
+void split_channels(const float* x, int64_t step, int64_t count, int64_t c, float* to, int64_t plane) {
+  constexpr int L = lanes<float>;
   if (c == 1 && step == 1) {
-    __builtin_memcpy(to, x, size_t(count) * sizeof(T));
+    __builtin_memcpy(to, x, size_t(count) * sizeof(float));
   } else if (c == 2 && step == 2) {
     split_dense<2>(x, count, to, plane);
   } else if (c == 3 && step == 3) {
@@ -201,8 +195,8 @@ void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, i
     for (int64_t j = 0; j < count; j += L)
       for (int64_t q = 0; q < c; q += L) {
         const int rows = int(min_of(L, count - j)), n = int(min_of(L, c - q));
-        Vec<T> block[L];
-        load_transposed<T>(block, x + j * step + q, step, rows, n);
+        Vec<float> block[L];
+        load_transposed<float>(block, x + j * step + q, step, rows, n);
         PYNN_UNROLL
         for (int i = 0; i < L; i++)
           if (i < n) store(to + (q + i) * plane + j, block[i], rows);
@@ -212,10 +206,9 @@ void split_channels(const T* x, int64_t step, int64_t count, int64_t c, T* to, i
 
 // The planes that the output rows [begin, end) of an image see. There are already zeros left and right of the pixels,
 // and above and below where `zeros`.
-template <class T>
-void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, bool zeros,
-                 T* planes) {
-  const Correlation<T>& s = layout.s;
+void fill_planes(const Layout& layout, int64_t plane, int64_t image, int64_t begin, int64_t end, bool zeros,
+                 float* planes) {
+  const Correlation<float>& s = layout.s;
   for (int64_t down = 0; down < s.stride_h; down++)
     for (int64_t right = 0; right < s.stride_w; right++, planes += s.c * plane) {
       const int64_t from = max_of(0, ceil_div(s.left - right, s.stride_w));
@@ -223,34 +216,32 @@ void fill_planes(const Layout<T>& layout, int64_t plane, int64_t image, int64_t 
       if (count <= 0) continue;
       for (int64_t i = begin; i < end + layout.reach; i++) {
         const int64_t row = i * s.stride_h + down - s.top;
-        T* to = planes + (i - begin) * layout.pitch + from;
+        float* to = planes + (i - begin) * layout.pitch + from;
         if (row >= 0 && row < s.h)
           split_channels(s.x + ((image * s.h + row) * s.w + from * s.stride_w + right - s.left) * s.channels,
                          s.stride_w * s.channels, count, s.c, to, plane);
         else if (!zeros)
-          for (int64_t q = 0; q < s.c; q++) __builtin_memset(to + q * plane, 0, size_t(count) * sizeof(T));
+          for (int64_t q = 0; q < s.c; q++) __builtin_memset(to + q * plane, 0, size_t(count) * sizeof(float));
       }
     }
 }
 
 }  // namespace
 
-template <class T>
-bool planes_pay(const Correlation<T>& s) {
+bool planes_pay(const Correlation<float>& s) {
   if (s.groups != 1 || s.o > kMaxChannels || s.terms() == 0 || s.oh <= 0 || s.ow <= 0) return false;
-  const int64_t tile = balanced(s.ow, kTileRows<T>), pixels = s.oh * s.ow;
+  const int64_t tile = balanced(s.ow, kTileRows<float>), pixels = s.oh * s.ow;
   // Where a row of taps is no run of memory, each tap is one: about 48 for its loops and the sums' way to memory.
   const int64_t runs = s.dilation_w > 1 && s.kw > 1 ? 48 * s.kh * s.kw : 0;
-  const double direct = double(pixels * (runs + s.terms() * max_of(8, tile * ceil_div(s.o, lanes<T>)))) / double(tile);
-  const Layout<T> layout(s);
+  const double direct =
+      double(pixels * (runs + s.terms() * max_of(8, tile * ceil_div(s.o, lanes<float>)))) / double(tile);
+  const Layout layout(s);
   return layout.cost(layout.vectors) + layout.copy_cost() < direct;
 }
-template bool planes_pay(const Correlation<float>&);
 
-template <class T>
-Status correlate_planes(const Correlation<T>& s) {
-  constexpr int L = lanes<T>;
-  const Layout<T> layout(s);
+Status correlate_planes(const Correlation<float>& s) {
+  constexpr int L = lanes<float>;
+  const Layout layout(s);
   const int64_t band = layout.band_rows(), plane = layout.plane(band), out_plane = layout.out_plane(band);
   const int64_t width = ceil_div(s.o, L) * L;  // of the packed weights
   auto* const offsets = static_cast<int64_t*>(scratch(Scratch::pack_a, size_t(s.kh * s.kw) * sizeof(int64_t)));
@@ -265,31 +256,30 @@ Status correlate_planes(const Correlation<T>& s) {
   const double row_cost = 0.15 * (layout.cost(layout.vectors) + layout.copy_cost()) / double(s.oh);
   parallel_ranges(s.n * s.oh, 1, row_cost, [&](int64_t row, int64_t end) {
     const int64_t size = layout.phases() * s.c * plane;
-    T *planes = scratch_of<T>(Scratch::row, size), *out = scratch_of<T>(Scratch::partial, s.o * out_plane);
+    float *planes = scratch_of<float>(Scratch::row, size), *out = scratch_of<float>(Scratch::partial, s.o * out_plane);
     if (!planes || !out) return __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
-    __builtin_memset(planes, 0, size_t(size) * sizeof(T));
+    __builtin_memset(planes, 0, size_t(size) * sizeof(float));
     int64_t begin = 0, before = 0;  // the rows that the planes held last
     while (row < end) {
       const int64_t image = row / s.oh, i = row % s.oh, rows = min_of(min_of(s.oh - i, end - row), band);
       fill_planes(layout, plane, image, i, i + rows, i == begin && rows == before, planes);
       begin = i, before = rows;
-      T* y = s.y + image * s.image_step + i * s.row_step;
+      float* y = s.y + image * s.image_step + i * s.row_step;
       const int64_t places = (rows - 1) * layout.pitch + s.ow, all = ceil_div(places, L);
       int64_t done = 0;  // rows of the output
       // Those whose vectors are all before `complete`.
       const auto interleave_rows = [&](int64_t complete) PYNN_LAMBDA {
         for (; done < rows && done * layout.pitch + ceil_div(s.ow, L) * L <= complete; done++)
-          functions<T>.interleave[int(s.activation)][s.o](out + done * layout.pitch, out_plane, s.ow,
-                                                          y + done * s.row_step, s.column_step);
+          functions.interleave[int(s.activation)][s.o](out + done * layout.pitch, out_plane, s.ow,
+                                                       y + done * s.row_step, s.column_step);
       };
       for (int64_t v = 0, first = 0, last = 0; v < all; v += layout.vectors) {
         const int64_t n = min_of(layout.vectors, all - v), at = v * L;
         while ((first + 1) * layout.pitch <= at) first++;  // output rows that the tile touches
         while ((last + 1) * layout.pitch < min_of(places, at + n * L)) last++;
         const Range taps = layout.taps(i + first, i + last);
-        functions<T>.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane},
-                                   planes + at, s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane,
-                                   s.bias);
+        functions.tiles[s.o][n]({offsets + taps.begin * s.kw, (taps.end - taps.begin) * s.kw, s.c, plane}, planes + at,
+                                s.packed + taps.begin * s.kw * s.c * width, width, out + at, out_plane, s.bias);
         // A tile later, since what was just stored is slow to load from another place.
         interleave_rows(at);
       }
@@ -299,6 +289,5 @@ Status correlate_planes(const Correlation<T>& s) {
   });
   return failed ? Status::out_of_memory : Status::ok;
 }
-template Status correlate_planes(const Correlation<float>&);
 
 }  // namespace pynn::PYNN_ISA
