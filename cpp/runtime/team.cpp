@@ -91,7 +91,6 @@ class Team {
     void* context = nullptr;
     int64_t end = 0;  // the last task + 1
     uint64_t float_mode = 0;
-    std::atomic<int> count{0};       // of the job's shares
     std::atomic<uint32_t> round{0};  // the job; its thread sleeps while this stays
     alignas(64) std::atomic<bool> asleep{false};
   };
@@ -109,6 +108,7 @@ class Team {
   std::vector<Share> shares_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> crowded_{false};  // more threads than cores: those who wait yield
+  std::atomic<int> helping_{0};       // threads of the job that may help with shares of others
   std::atomic<int> workers_{0};
   std::vector<pthread_t> threads_;
   alignas(128) std::atomic<bool> busy_{false};
@@ -161,7 +161,7 @@ void Team::start(int wanted) {
   while (int(threads_.size()) < wanted) {
     pthread_t thread;
     void* number = reinterpret_cast<void*>(threads_.size() + 1);           // the caller is 0
-    if (pthread_create(&thread, &attributes, worker_main, number)) break;  // then fewer have to do
+    if (pthread_create(&thread, &attributes, worker_main, number)) break;  // then fewer have to do, until it grows
     threads_.push_back(thread);
     pthread_setname_np(thread, ("pynn-" + std::to_string(threads_.size())).c_str());
   }
@@ -178,6 +178,7 @@ void Team::stop() {
   for (const pthread_t thread : threads_) pthread_join(thread, nullptr);
   threads_.clear();
   shares_.clear();
+  helping_.store(0, std::memory_order_relaxed);
   workers_.store(0, std::memory_order_relaxed);
   stopping_.store(false, std::memory_order_relaxed);
 }
@@ -192,16 +193,16 @@ void Team::serve(int number) {
   inside_task = true;
   Share& own = shares_[number];
   int64_t spin_until = now_ns() + spin_ns();
-  for (int turn = 0; !stopping_.load(std::memory_order_relaxed); turn++) {
-    bool busy = work(own);
-    if (!busy && turn % 32 == 31 && now_ns() >= spin_until) {
+  for (uint32_t turn = 0; !stopping_.load(std::memory_order_relaxed); turn++) {
+    bool called = work(own);
+    if (!called && turn % 32 == 31 && now_ns() >= spin_until) {
       sleep(own);
       work(own);
-      busy = true;
+      called = true;
     }
-    if (busy) {
-      const int shares = own.count.load(std::memory_order_relaxed);
-      for (int i = 1; i < shares; i++) help(shares_[(number + i) % shares]);
+    if (called) {
+      const int threads = helping_.load(std::memory_order_relaxed);
+      for (int i = 1; number < threads && i < threads; i++) help(shares_[(number + i) % threads]);
       spin_until = now_ns() + spin_ns();
     } else {
       relax(0);
@@ -251,6 +252,8 @@ void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, voi
     stretch_begin = now_ns();  // one wake a stretch: who sleeps again soon is not worth another
   const bool crowded = threads > cores();
   if (crowded_.load(std::memory_order_relaxed) != crowded) crowded_.store(crowded, std::memory_order_relaxed);
+  const int helping = wait_for_all ? 0 : threads;
+  if (helping_.load(std::memory_order_relaxed) != helping) helping_.store(helping, std::memory_order_relaxed);
   round_++;
   for (int i = threads; i--;) {
     Share& share = shares_[i];
@@ -258,7 +261,6 @@ void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, voi
     share.context = context;
     share.end = begin(i + 1);
     share.float_mode = float_mode;
-    share.count.store(threads, std::memory_order_relaxed);
     share.done.store(0, std::memory_order_relaxed);
     share.left.store(begin(i + 1) - begin(i), std::memory_order_release);
     share.round.store(round_, std::memory_order_release);
@@ -296,7 +298,8 @@ int plan_threads(double cost_ns) {
   auto worth = [&](double share) { return int(std::min(cost_ns / share, double(most))); };
   const int wanted = worth(kAwakeShare), awake = team().awake() + 1;
   // Those who spin are cheap; sleepers join only where the work, or the stretch, is worth waking them.
-  if (wanted <= awake || in_long_stretch()) return std::max(1, wanted);
+  in_call |= wanted <= awake;
+  if (wanted <= awake || in_long_stretch()) return wanted;
   return std::max({1, awake, worth(kAsleepShare)});
 }
 
