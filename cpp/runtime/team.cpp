@@ -99,7 +99,7 @@ class Team {
   static void* worker_main(void* number);
   void serve(int number);
   bool work(Share& share);
-  void help(Share& other);
+  void work_on_all(int first, int threads);
   void sleep(Share& own);
   void wake_sleepers(int helpers);
   void relax(int turn) const;
@@ -108,7 +108,7 @@ class Team {
   std::vector<Share> shares_;
   std::atomic<bool> stopping_{false};
   std::atomic<bool> crowded_{false};  // more threads than cores: those who wait yield
-  std::atomic<int> helping_{0};       // threads of the job that may help with shares of others
+  std::atomic<int> helping_{0};       // threads of the job, where they may help with shares of others
   std::atomic<int> workers_{0};
   std::vector<pthread_t> threads_;
   alignas(128) std::atomic<bool> busy_{false};
@@ -161,7 +161,7 @@ void Team::start(int wanted) {
   while (int(threads_.size()) < wanted) {
     pthread_t thread;
     void* number = reinterpret_cast<void*>(threads_.size() + 1);           // the caller is 0
-    if (pthread_create(&thread, &attributes, worker_main, number)) break;  // then fewer have to do, until it grows
+    if (pthread_create(&thread, &attributes, worker_main, number)) break;  // then fewer do, until the team grows
     threads_.push_back(thread);
     pthread_setname_np(thread, ("pynn-" + std::to_string(threads_.size())).c_str());
   }
@@ -197,12 +197,11 @@ void Team::serve(int number) {
     bool called = work(own);
     if (!called && turn % 32 == 31 && now_ns() >= spin_until) {
       sleep(own);
-      work(own);
       called = true;
     }
     if (called) {
       const int threads = helping_.load(std::memory_order_relaxed);
-      for (int i = 1; number < threads && i < threads; i++) help(shares_[(number + i) % threads]);
+      if (number < threads) work_on_all(number, threads);
       spin_until = now_ns() + spin_ns();
     } else {
       relax(0);
@@ -239,42 +238,47 @@ bool Team::work(Share& share) {
   return done > 0;
 }
 
-void Team::help(Share& other) {
-  if (other.left.load(std::memory_order_relaxed) > 0) work(other);
+void Team::work_on_all(int first, int threads) {
+  for (int i = 0; i < threads; i++) {
+    Share& share = shares_[(first + i) % threads];
+    if (share.left.load(std::memory_order_relaxed) > 0) work(share);
+  }
 }
 
 void Team::run(int64_t tasks, int threads, bool wait_for_all, TaskBody body, void* context) {
   start(threads - 1);
   threads = std::min(threads, workers() + 1);
-  const auto begin = [=](int share) { return tasks * share / threads; };
+  const auto end = [=](int share) { return tasks * (share + 1) / threads; };
+  const auto size = [=](int share) { return end(share) - end(share - 1); };
   const uint64_t float_mode = get_float_mode();
-  if (awake() < threads - 1)
-    stretch_begin = now_ns();  // one wake a stretch: who sleeps again soon is not worth another
-  const bool crowded = threads > cores();
-  if (crowded_.load(std::memory_order_relaxed) != crowded) crowded_.store(crowded, std::memory_order_relaxed);
-  const int helping = wait_for_all ? 0 : threads;
-  if (helping_.load(std::memory_order_relaxed) != helping) helping_.store(helping, std::memory_order_relaxed);
+  // One wake a stretch: who sleeps again soon is not worth another.
+  if (awake() < threads - 1) stretch_begin = now_ns();
+  // A line that all read is not taken from them for nothing.
+  const auto change = [](auto& setting, auto value) {
+    if (setting.load(std::memory_order_relaxed) != value) setting.store(value, std::memory_order_relaxed);
+  };
+  change(crowded_, threads > cores());
+  change(helping_, wait_for_all ? 0 : threads);
   round_++;
   for (int i = threads; i--;) {
     Share& share = shares_[i];
     share.body = body;
     share.context = context;
-    share.end = begin(i + 1);
+    share.end = end(i);
     share.float_mode = float_mode;
     share.done.store(0, std::memory_order_relaxed);
-    share.left.store(begin(i + 1) - begin(i), std::memory_order_release);
+    share.left.store(size(i), std::memory_order_release);
     share.round.store(round_, std::memory_order_release);
   }
   wake_sleepers(threads - 1);
   if (wait_for_all)
     for (int i = 1; i < threads; i++)
-      for (int turn = 0; shares_[i].left.load(std::memory_order_relaxed) == begin(i + 1) - begin(i); turn++)
-        relax(turn);
+      for (int turn = 0; shares_[i].left.load(std::memory_order_relaxed) == size(i); turn++) relax(turn);
   inside_task = true;
-  for (int i = 0; i < threads; i++) help(shares_[i]);
+  work_on_all(0, threads);
   inside_task = false;
   for (int i = 0; i < threads; i++)
-    for (int turn = 0; shares_[i].done.load(std::memory_order_acquire) < begin(i + 1) - begin(i); turn++) relax(turn);
+    for (int turn = 0; shares_[i].done.load(std::memory_order_acquire) < size(i); turn++) relax(turn);
 }
 
 }  // namespace
@@ -298,8 +302,11 @@ int plan_threads(double cost_ns) {
   auto worth = [&](double share) { return int(std::min(cost_ns / share, double(most))); };
   const int wanted = worth(kAwakeShare), awake = team().awake() + 1;
   // Those who spin are cheap; sleepers join only where the work, or the stretch, is worth waking them.
-  in_call |= wanted <= awake;
-  if (wanted <= awake || in_long_stretch()) return wanted;
+  if (wanted <= awake) {
+    in_call = true;
+    return wanted;
+  }
+  if (in_long_stretch()) return wanted;
   return std::max({1, awake, worth(kAsleepShare)});
 }
 
