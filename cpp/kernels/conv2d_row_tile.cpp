@@ -28,7 +28,7 @@ void row_tile(const RowTerms& terms, const float* x, const float* weight, float*
           PYNN_UNROLL
           for (int v = 0; v < Vectors; v++) {
             Vec<float>& sum = sums[(j - u) / Stride][v];
-            sum = fma(pixel, taps[u][v], sum);
+            sum = fma_in_place(pixel, taps[u][v], sum);
           }
         }
       }

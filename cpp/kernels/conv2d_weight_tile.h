@@ -38,7 +38,7 @@ PYNN_INLINE void add_pixels(Vec<float> (&sums)[Taps][Channels], const float* x, 
       const Vec<float> pixel = in_register<float>(broadcast(x[q]));
       PYNN_UNROLL
       for (int u = 0; u < Taps; u++)
-        if (u <= j && j - u < Pixels) sums[u][q] = fma(pixel, gradients[j - u], sums[u][q]);
+        if (u <= j && j - u < Pixels) sums[u][q] = fma_in_place(pixel, gradients[j - u], sums[u][q]);
     }
   }
 }

@@ -69,7 +69,7 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
       } else {
         const Vec<T> x = broadcast(*factor(i));
         PYNN_UNROLL
-        for (int j = 0; j < Vectors; j++) sums[i][j] = fma(x, row[j], sums[i][j]);
+        for (int j = 0; j < Vectors; j++) sums[i][j] = fma_in_place(x, row[j], sums[i][j]);
       }
     }
   };
@@ -103,6 +103,8 @@ void tile(const Runs& terms, const T* a, int64_t a_step, const T* b, int64_t b_s
       PYNN_UNROLL
       for (int g = 0; g < kPointers; g++) rows[g] = a + 2 * g * a_step;
       const auto steps = [&](auto count) PYNN_LAMBDA {
+        // So that GCC keeps one step and offsets, not a register for each of step, step + 1, ...
+        asm("" : "+r"(a_step));
         PYNN_UNROLL
         for (int u = 0; u < count.value; u++)
           step(whole, [&](int i) PYNN_LAMBDA { return rows[i / 2] + (i % 2) * a_step + u; });

@@ -173,6 +173,25 @@ PYNN_INLINE Vec<double> fma_broadcast(const double* x, Vec<double> v, Vec<double
 #endif
 }
 
+// sum + x * v in the register of the sum. GCC moves sums about where it holds many: a tile of 14 x 2 took 186
+// instructions for 112 of these, and takes 162 (256^3 1.06, 4096 x 64 x 576 1.04 times as fast).
+PYNN_INLINE Vec<float> fma_in_place(Vec<float> x, Vec<float> v, Vec<float> sum) {
+#if defined(__AVX512F__) && !defined(PYNN_SANITIZED)
+  asm("vfmadd231ps %1, %2, %0" : "+v"(sum) : "v"(x), "v"(v));
+  return sum;
+#else
+  return fma(x, v, sum);
+#endif
+}
+PYNN_INLINE Vec<double> fma_in_place(Vec<double> x, Vec<double> v, Vec<double> sum) {
+#if defined(__AVX512F__) && !defined(PYNN_SANITIZED)
+  asm("vfmadd231pd %1, %2, %0" : "+v"(sum) : "v"(x), "v"(v));
+  return sum;
+#else
+  return fma(x, v, sum);
+#endif
+}
+
 // The second operand where either is NaN, as the machine's own min and max, which GCC 12 does not find for itself.
 template <class V>
 PYNN_INLINE V max(V a, V b) {
