@@ -8,7 +8,7 @@ import numpy
 import numpy.typing
 import typing
 _ArrayLike: typing.TypeAlias = Array | numpy.ndarray[typing.Any, numpy.dtype[typing.Any]]
-__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_unchanged', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gradients_are', 'gt', 'hold', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_gradients', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_or_record', 'wrap_tensor', 'write_number']
+__all__: list[str] = ['Array', 'CaptureError', 'Node', 'Program', 'TensorBase', 'abs', 'activation', 'activation_backward', 'adam', 'add', 'add_', 'always_use_team', 'are_unchanged', 'argmax', 'argmin', 'avg_pool2d', 'avg_pool2d_backward', 'build_flags', 'built_isas', 'cast', 'check_environment', 'contiguous', 'conv2d', 'conv2d_data', 'conv2d_flip', 'conv2d_weight', 'copy', 'copy_', 'cross_entropy', 'cross_entropy_backward', 'div', 'div_', 'dropout', 'dropout_backward', 'element_loss', 'element_loss_backward', 'empty', 'eq', 'exp', 'expand', 'extremum_backward', 'fill_', 'from_dlpack', 'full', 'full_like', 'gather_normalized', 'gather_rows', 'ge', 'gemm', 'gradients_are', 'gt', 'hold', 'index', 'is_grad_enabled', 'is_recorded', 'is_recording', 'is_shared', 'is_strict', 'isa_name', 'item', 'le', 'linear', 'linear_backward', 'local_threads', 'log', 'log_softmax', 'log_softmax_backward', 'lt', 'machine', 'matmul', 'max', 'max_pool2d', 'max_pool2d_backward', 'max_pool2d_places', 'max_unpool2d', 'max_unpool2d_backward', 'max_with_index', 'maximum', 'mean', 'memory_stats', 'min', 'min_with_index', 'minimum', 'mul', 'mul_', 'ne', 'neg', 'nll_loss', 'nll_loss_backward', 'num_threads', 'peak_copy', 'peak_fma', 'permute', 'pow', 'random_bernoulli_', 'random_integers', 'random_normal_', 'random_permutation', 'random_truncated_normal_', 'random_uniform_', 'record', 'release_memory', 'reshape', 'run_backward', 'set_grad_enabled', 'set_gradients', 'set_local_threads', 'set_num_threads', 'set_pool_cap', 'set_spin_microseconds', 'set_strict', 'sgd', 'sign', 'softmax', 'softmax_backward', 'sqrt', 'stop_team', 'sub', 'sub_', 'sum', 'supported_isas', 'team_workers', 'use_isa', 'use_tensor_class', 'wrap', 'wrap_or_record', 'wrap_tensor', 'write_number']
 class Array:
     """
     A block of memory seen through a shape and strides.
@@ -206,9 +206,9 @@ def gather_rows(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None) -> 
     ...
 def ge(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def gemm(a: _ArrayLike, b: _ArrayLike, bias: _ArrayLike | None = None, activation: str = 'none', out: _ArrayLike | None = None, accumulate: bool = False, transpose_a: bool = False, transpose_b: bool = False, op: str = 'matmul') -> Array:
+def gemm(a: _ArrayLike, b: _ArrayLike, bias: _ArrayLike | None, activation: str, out: _ArrayLike | None, accumulate: bool) -> Array:
     """
-    out = activation(a b + bias) over the last two axes, the axes before them broadcast; with `accumulate` the product is added to out first. `op` names the caller in errors.
+    activation(a b + bias), added to out first with `accumulate`.
     """
 def gradients_are(tensors, gradients):
     """
@@ -242,7 +242,7 @@ def item(arg0: _ArrayLike) -> typing.Any:
     ...
 def le(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
-def linear(arg0: _ArrayLike, arg1: _ArrayLike, arg2: _ArrayLike | None, arg3: str) -> Array:
+def linear(input: _ArrayLike, weight: _ArrayLike, bias: _ArrayLike | None, activation: str) -> Array:
     ...
 def linear_backward(grad: _ArrayLike, input: _ArrayLike | None, weight: _ArrayLike, output: _ArrayLike | None, activation: str, wants_input: bool, wants_weight: bool, wants_bias: bool) -> tuple[typing.Any, ...]:
     ...
@@ -258,6 +258,10 @@ def lt(arg0: _ArrayLike | float, arg1: _ArrayLike | float) -> Array:
     ...
 def machine(root: str = '') -> dict[typing.Any, typing.Any]:
     ...
+def matmul(a: _ArrayLike, b: _ArrayLike, transpose_a: bool, transpose_b: bool) -> Array:
+    """
+    a b over the last two axes, the axes before them broadcast.
+    """
 def max(arg0: _ArrayLike, arg1: collections.abc.Sequence[int], arg2: bool) -> Array:
     ...
 def max_pool2d(arg0: _ArrayLike, arg1: tuple[typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], typing.Annotated[collections.abc.Sequence[int], "FixedSize(2)"], bool], arg2: bool) -> tuple[Array, Array]:

@@ -137,6 +137,8 @@ PyObject* guarded(F&& f) {
     e.set_error();
   } catch (const std::bad_alloc&) {
     PyErr_NoMemory();
+  } catch (const std::exception& e) {
+    PyErr_SetString(PyExc_RuntimeError, e.what());
   }
   return nullptr;
 }

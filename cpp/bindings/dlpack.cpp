@@ -140,14 +140,28 @@ py::object to_dlpack(const ArrayRef& given, const py::object& stream, const py::
 
 // ---- in
 
+// Memory of a producer's tensor.
 template <class M>
-void delete_foreign(Block* block) {
-  if (!Py_IsInitialized()) return;  // the owner went with the interpreter
-  PyGILState_STATE gil = PyGILState_Ensure();
-  auto* managed = static_cast<M*>(block->owner);
-  if (managed->deleter) managed->deleter(managed);
-  PyGILState_Release(gil);
-}
+struct ManagedBlock : Block {
+  M* managed;
+
+  ManagedBlock(M* m, char* low, char* high, bool given_readonly) : managed(m) {
+    data = low;
+    capacity = size_t(high - low);
+    readonly = given_readonly;
+    release = give_back;
+  }
+
+ private:
+  static void give_back(Block* block) {
+    if (!Py_IsInitialized()) return;  // the producer went with the interpreter
+    const PyGILState_STATE gil = PyGILState_Ensure();
+    M* managed = static_cast<ManagedBlock*>(block)->managed;
+    if (managed->deleter) managed->deleter(managed);
+    delete static_cast<ManagedBlock*>(block);
+    PyGILState_Release(gil);
+  }
+};
 
 // The array's layout and the lowest and one past the highest byte that it reaches.
 Array layout_of(const ForeignTensor& t, char** low, char** high) {
@@ -194,7 +208,7 @@ ArrayRef consume(PyObject* capsule) {
   Array layout = layout_of(managed->tensor, &low, &high);
   PyCapsule_SetName(capsule, M::used_name);  // from here on the tensor is ours
   PyCapsule_SetDestructor(capsule, nullptr);
-  layout.block = adopt(low, size_t(high - low), readonly, managed, delete_foreign<M>);
+  layout.block = new ManagedBlock<M>(managed, low, high, readonly);
   ArrayRef a = view(layout);
   release(layout.block);  // the view holds it
   return a;

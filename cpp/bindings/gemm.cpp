@@ -3,6 +3,7 @@
 
 #include <cstdlib>
 
+#include "bindings/call.h"
 #include "bindings/families.h"
 #include "dispatch.h"
 
@@ -172,12 +173,28 @@ ArrayRef gemm(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias, c
   return out;
 }
 
+namespace {
+
+ArrayRef product(const ArrayRef& a, const ArrayRef& b, bool transpose_a, bool transpose_b) {
+  return gemm(a, b, {}, "none", {}, false, transpose_a, transpose_b, "matmul");
+}
+
+ArrayRef epilogue_product(const ArrayRef& a, const ArrayRef& b, const OptionalArray& bias,
+                          const std::string& activation, const OptionalArray& out, bool accumulate) {
+  return gemm(a, b, bias, activation, out, accumulate, false, false, "gemm");
+}
+
+}  // namespace
+
 void bind_gemm(py::module_& m) {
-  m.def("gemm", gemm, py::arg("a"), py::arg("b"), py::arg("bias") = py::none(), py::arg("activation") = "none",
-        py::arg("out") = py::none(), py::arg("accumulate") = false, py::arg("transpose_a") = false,
-        py::arg("transpose_b") = false, py::arg("op") = "matmul",
-        "out = activation(a b + bias) over the last two axes, the axes before them broadcast; with `accumulate` the "
-        "product is added to out first. `op` names the caller in errors.");
+  define<product>(m, "matmul",
+                  "(a: pynn._core.Array, b: pynn._core.Array, transpose_a: bool, transpose_b: bool) -> "
+                  "pynn._core.Array\n\na b over the last two axes, the axes before them broadcast.");
+  define<epilogue_product>(
+      m, "gemm",
+      "(a: pynn._core.Array, b: pynn._core.Array, bias: pynn._core.Array | None, activation: str, "
+      "out: pynn._core.Array | None, accumulate: bool) -> pynn._core.Array\n\nactivation(a b + bias), added to out "
+      "first with `accumulate`.");
 }
 
 }  // namespace pynn

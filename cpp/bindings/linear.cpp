@@ -1,4 +1,5 @@
 // The affine map of a fully connected layer: matrix products over all axes but the last.
+#include "bindings/call.h"
 #include "bindings/families.h"
 
 namespace pynn {
@@ -58,9 +59,13 @@ py::tuple backward(const ArrayRef& grad, const OptionalArray& x, const ArrayRef&
 }  // namespace
 
 void bind_linear(py::module_& m) {
-  m.def("linear", forward);
-  m.def("linear_backward", backward, py::arg("grad"), py::arg("input"), py::arg("weight"), py::arg("output"),
-        py::arg("activation"), py::arg("wants_input"), py::arg("wants_weight"), py::arg("wants_bias"));
+  define<forward>(m, "linear",
+                  "(input: pynn._core.Array, weight: pynn._core.Array, bias: pynn._core.Array | None, activation: str) "
+                  "-> pynn._core.Array");
+  define<backward>(m, "linear_backward",
+                   "(grad: pynn._core.Array, input: pynn._core.Array | None, weight: pynn._core.Array, "
+                   "output: pynn._core.Array | None, activation: str, wants_input: bool, wants_weight: bool, "
+                   "wants_bias: bool) -> tuple");
 }
 
 }  // namespace pynn

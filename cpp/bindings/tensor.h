@@ -2,7 +2,7 @@
 #pragma once
 #include <string>
 
-#include "bindings/array.h"
+#include "bindings/call.h"
 
 namespace pynn {
 
@@ -43,11 +43,6 @@ void touch_recorded(PyObject* tensor, bool grad);
 inline void touch(PyObject* tensor, bool grad = false) {
   if (recording()) [[unlikely]]
     touch_recorded(tensor, grad);
-}
-
-template <class F>
-PyCFunction as_method(F* function) {
-  return reinterpret_cast<PyCFunction>(reinterpret_cast<void (*)()>(function));
 }
 
 }  // namespace pynn

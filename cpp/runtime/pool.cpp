@@ -170,8 +170,6 @@ class Pool {
     block->data = static_cast<char*>(data);
     block->capacity = capacity;
     block->pool = this;
-    block->release = nullptr;
-    block->owner = nullptr;
     block->size_class = size_class;
     return block;
   }
@@ -234,10 +232,6 @@ Block* allocate(size_t bytes) {
   return pool().take(bytes);
 }
 
-Block* adopt(void* data, size_t bytes, bool readonly, void* owner, void (*release)(Block*)) {
-  return new Block{static_cast<char*>(data), bytes, {1}, {0}, nullptr, readonly, release, owner};
-}
-
 void retain(Block* block) { block->refs.fetch_add(1, std::memory_order_relaxed); }
 
 void release(Block* block) {
@@ -247,8 +241,7 @@ void release(Block* block) {
   if (block->pool) {
     block->pool->give_back(static_cast<PoolBlock*>(block));
   } else {
-    if (block->release) block->release(block);
-    delete block;
+    block->release(block);
   }
 }
 

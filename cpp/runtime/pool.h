@@ -10,14 +10,13 @@ class Pool;
 
 // A piece of memory with a reference count. Arrays and programs refer to blocks; none of it needs the GIL.
 struct Block {
-  char* data;
-  size_t capacity;  // bytes
-  std::atomic<int> refs;
-  std::atomic<uint32_t> version;  // counts in-place writes, so that the tape sees a change to something it saved
-  Pool* pool;                     // null: foreign memory
-  bool readonly;
-  void (*release)(Block*);  // foreign memory only: gives `owner` back
-  void* owner;
+  char* data = nullptr;
+  size_t capacity = 0;  // bytes
+  std::atomic<int> refs{1};
+  std::atomic<uint32_t> version{0};  // counts in-place writes, so that the tape sees a change to something it saved
+  Pool* pool = nullptr;              // null: memory of somebody else, in a block derived from this one
+  bool readonly = false;
+  void (*release)(Block*) = nullptr;  // of such a block: gives the memory back and deletes the block
 };
 
 struct PoolStats {
@@ -30,8 +29,6 @@ struct PoolStats {
 Block* allocate(size_t bytes);
 Block* pool_allocate(size_t bytes);  // the same, never private
 size_t pool_capacity(size_t bytes);  // of the block that a request of `bytes` gets
-// Wraps memory that somebody else owns.
-Block* adopt(void* data, size_t bytes, bool readonly, void* owner, void (*release)(Block*));
 void retain(Block*);
 void release(Block*);
 

@@ -26,7 +26,7 @@ def matmul(input: Any, other: Any) -> Tensor:
     left, right = a._array, b._array
     if left.ndim < 2 or right.ndim < 2:
         return _with_vectors(a, b)
-    return _core.wrap_or_record(_record_matmul, _core.gemm(left, right), a, b)
+    return _core.wrap_or_record(_record_matmul, _core.matmul(left, right, False, False), a, b)
 
 
 def _with_vectors(a: Tensor, b: Tensor) -> Tensor:
@@ -48,13 +48,13 @@ def _record_matmul(out: Array, a: Tensor, b: Tensor) -> Tensor:
     def backward(grad: Array) -> tuple[Array | None, Array | None]:
         da = db = None
         if right is not None:
-            da = sum_to_shape(_core.gemm(grad, right, transpose_b=True), a_shape)
+            da = sum_to_shape(_core.matmul(grad, right, False, True), a_shape)
         if left is not None:
             x = left
             if len(b_shape) == 2 and x.ndim > 2:  # one matrix for the whole batch: all its rows in one product
                 x = _core.reshape(x, (prod(a_shape[:-1]), a_shape[-1]))
                 grad = _core.reshape(grad, (prod(grad.shape[:-1]), grad.shape[-1]))
-            db = sum_to_shape(_core.gemm(x, grad, transpose_a=True), b_shape)
+            db = sum_to_shape(_core.matmul(x, grad, True, False), b_shape)
         return da, db
 
     return _core.record("matmul", out, (a, b), backward, (left, right))

@@ -18,8 +18,8 @@ ACTIVATIONS = {
 }
 
 
-def gemm(a, b, *args, **kwargs):
-    return np.asarray(_core.gemm(a, b, *args, **kwargs))
+def gemm(a, b, bias=None, activation="none", out=None, accumulate=False):
+    return np.asarray(_core.gemm(a, b, bias, activation, out, accumulate))
 
 
 def normal(rng, *shape, dtype=np.float32):
@@ -280,9 +280,9 @@ def test_transpose_arguments():
     a, b = normal(rng, 2, 6, 7), normal(rng, 2, 7, 8)
     expected = gemm(a, b)
     at, bt = a.swapaxes(1, 2).copy(), b.swapaxes(1, 2).copy()
-    assert same_bits(gemm(at, b, transpose_a=True), expected)
-    assert same_bits(gemm(a, bt, transpose_b=True), expected)
-    assert same_bits(gemm(at, bt, transpose_a=True, transpose_b=True), expected)
+    assert same_bits(np.asarray(_core.matmul(at, b, True, False)), expected)
+    assert same_bits(np.asarray(_core.matmul(a, bt, False, True)), expected)
+    assert same_bits(np.asarray(_core.matmul(at, bt, True, True)), expected)
 
 
 def test_nan_and_infinity():
@@ -327,6 +327,10 @@ def test_errors():
         gemm(f, f.T, np.ones(2))
     with pytest.raises(ValueError, match="got 'selu'"):
         gemm(f, f.T, None, "selu")
+    with pytest.raises(TypeError, match="gemm: expected activation: str, got int"):
+        gemm(f, f.T, None, 3)
+    with pytest.raises(TypeError, match="gemm: expected 6 arguments by position, got 2"):
+        _core.gemm(f, f.T)
     with pytest.raises(ValueError, match="accumulate needs out"):
         gemm(f, f.T, accumulate=True)
 
