@@ -74,16 +74,14 @@ Status multiply(Product<T> x) {
   const int64_t b_span = x.k * (x.ldb < 0 ? -x.ldb : x.ldb) * kBytes;
   const bool stays_in_l2 = x.m <= (kTileRows<T> > 6 ? 512 : 64) && x.n <= 512 && b_span <= 256 * 1024;
   const bool pack_b = x.transpose_b || ragged || large_b || (steps_by<T>(x.ldb, 1024) && !stays_in_l2);
-  if (!steps_by<T>(x.lda, 2048)) {
-    const bool small = double(x.m) * double(x.n) * double(x.k) <= 128. * 128 * 128;
-    // Few columns use a packed A too seldom to pay for packing it: measured 16 % of the time at 4096 x 64 x 576, and
-    // with A transposed 22 % at 784 x 30 x 128.
-    const bool few_columns = x.n <= 128 && x.k <= 4096;
-    if ((small && small_b) || few_columns || (stays_in_l2 && !pack_b))
-      // An A where it lies is read by every piece of its rows, which so prefers to be cut into rows.
-      return multiply_in_pieces(x, 0.02, pack_b ? pack_cost(1) : 0,
-                                [=](const Product<T>& piece) { return multiply_direct(piece, pack_b); });
-  }
+  const bool small = double(x.m) * double(x.n) * double(x.k) <= 128. * 128 * 128;
+  // Few columns use a packed A too seldom to pay for packing it: measured 16 % of the time at 4096 x 64 x 576, and
+  // with A transposed 22 % at 784 x 30 x 128.
+  const bool few_columns = x.n <= 128 && x.k <= 4096;
+  if ((small && small_b) || few_columns || (stays_in_l2 && !pack_b))
+    // An A where it lies is read by every piece of its rows, which so prefers to be cut into rows.
+    return multiply_in_pieces(x, 0.02, pack_b ? pack_cost(1) : 0,
+                              [=](const Product<T>& piece) { return multiply_direct(piece, pack_b); });
   // The tiles pack B while they compute, unless it is transposed.
   return multiply_in_pieces(x, pack_cost(1), x.transpose_b ? pack_cost(1) : pack_cost(1) / 3, multiply_packed<T>);
 }
