@@ -70,18 +70,21 @@ Status multiply(Product<T> x) {
   // 200 x 100 x 784, half of it at 64 rows).
   const bool large_b = b_bytes > (x.m > 512 ? 192 : 512) * 1024;
   // As long as it stays in L2, even where its rows share sets of L1 (64 x 512 x 128 1.09, 64 x 256 x 256 1.15, 256 x
-  // 250 x 256 1.05 times as fast as packed; with low tiles, those of AVX2, 128 x 512 x 128 0.9 times).
+  // 250 x 256 1.05 times as fast as packed; with low tiles, those of AVX2, 128 x 512 x 128 0.9 times). The few rows of
+  // a batch use each panel too seldom to pay for packing more than that (8 x 512 x 512 1.8, 64 x 512 x 512 1.1 times).
   const int64_t b_span = x.k * (x.ldb < 0 ? -x.ldb : x.ldb) * kBytes;
-  const bool stays_in_l2 = x.m <= (kTileRows<T> > 6 ? 512 : 64) && x.n <= 512 && b_span <= 256 * 1024;
-  const bool pack_b = x.transpose_b || ragged || large_b || (steps_by<T>(x.ldb, 1024) && !stays_in_l2);
+  const bool stays_in_l2 =
+      x.m <= kFewRows ? b_span <= 1024 * 1024 : kTileRows<T> > 6 && x.m <= 512 && x.n <= 512 && b_span <= 256 * 1024;
+  const bool pack_b = x.transpose_b || ragged || (!stays_in_l2 && (large_b || steps_by<T>(x.ldb, 1024)));
   const bool small = double(x.m) * double(x.n) * double(x.k) <= 128. * 128 * 128;
   // Few columns use a packed A too seldom to pay for packing it: measured 16 % of the time at 4096 x 64 x 576, and
   // with A transposed 22 % at 784 x 30 x 128.
   const bool few_columns = x.n <= 128 && x.k <= 4096;
-  if ((small && small_b) || few_columns || (stays_in_l2 && !pack_b))
-    // An A where it lies is read by every piece of its rows, which so prefers to be cut into rows.
-    return multiply_in_pieces(x, 0.02, pack_b ? pack_cost(1) : 0,
-                              [=](const Product<T>& piece) { return multiply_direct(piece, pack_b); });
+  if ((small && small_b) || few_columns || (stays_in_l2 && !pack_b)) {
+    // An A where it lies is read by every piece of its rows, which so prefers to be cut into rows; unless B is large.
+    const double b_cost = pack_b ? pack_cost(1) : b_span > 256 * 1024 ? 0.03 : 0;
+    return multiply_in_pieces(x, 0.02, b_cost, [=](const Product<T>& piece) { return multiply_direct(piece, pack_b); });
+  }
   // The tiles pack B while they compute, unless it is transposed.
   return multiply_in_pieces(x, pack_cost(1), x.transpose_b ? pack_cost(1) : pack_cost(1) / 3, multiply_packed<T>);
 }

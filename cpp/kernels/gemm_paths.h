@@ -46,6 +46,8 @@ Status multiply_vector(const Product<T>& x);
 template <class T>
 void multiply_columns(const Product<T>& x, int64_t begin, int64_t end);
 
+// At most so many rows read B too seldom to pay for packing or copying one of some 100 KB.
+constexpr int64_t kFewRows = 64;
 // On this thread: A where it lies, in row tiles; B where it lies or, with `pack_b`, packed. For a small A or few
 // columns.
 template <class T>

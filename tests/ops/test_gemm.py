@@ -119,7 +119,7 @@ def chain(a, b, start=None):
 # than one K block where the path has them; last, rows of A that share one set of L1. Several threads may cut a product
 # into pieces that take another path.
 PATHS = [(1, 70, 90), (1, 30, 70), (2, 9, 70), (3, 35, 40), (50, 1, 45), (64, 48, 40), (30, 37, 600), (300, 35, 90)]
-PATHS += [(200, 130, 1100), (460, 140, 530), (40, 30, 1024)]
+PATHS += [(200, 130, 1100), (460, 140, 530), (9, 260, 530), (40, 30, 1024)]
 
 
 @pytest.mark.parametrize("m,n,k", PATHS)
