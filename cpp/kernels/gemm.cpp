@@ -2,6 +2,8 @@
 #include "ops/gemm.h"
 
 #include "kernels/gemm_paths.h"
+#include "runtime/clock.h"
+#include "runtime/pace.h"
 #include "simd/stream.h"
 
 namespace pynn::PYNN_ISA {
@@ -12,6 +14,9 @@ template <class T>
 bool steps_by(int64_t step, int64_t bytes) {
   return step * int64_t(sizeof(T)) % bytes == 0;
 }
+
+// Clocks and cuts take 0.1 us.
+constexpr double kPacedCost = 50000;  // ns
 
 // multiply_piece(piece) for pieces of the product, on the team; it packs what it reads, since what another core has
 // packed comes at some GB/s (two threads: 64 x 512 x 128 with shared tiles of A 53 us, without 38; 64 x 256 x 128 with
@@ -36,17 +41,30 @@ Status multiply_in_pieces(const Product<T>& x, double a_cost, double b_cost, con
     const double ns = turns * (fma_cost<T>(rows * columns) + a_cost * rows + b_cost * columns);
     if (r == 1 || ns < least) least = ns, row_pieces = r, column_pieces = c;
   }
+  // Where there is one piece a thread, along rows or columns, their pace decides on the cuts.
+  const int64_t pieces = row_pieces * column_pieces, tiles = ceil_div(x.m, kTileRows<T>);
+  const bool by_rows = column_pieces == 1;
+  const bool paced = cost > kPacedCost && pieces == threads && threads <= kMostPaced && (by_rows || row_pieces == 1);
+  int64_t begins[kMostPaced + 1];
+  double pace[kMostPaced];
+  const bool cut = paced && cut_by_pace(threads, by_rows ? tiles : panels, begins);
+  const auto row_of = [&](int64_t r) { return cut && by_rows ? x.m * begins[r] / tiles : x.m * r / row_pieces; };
+  const auto column_of = [&](int64_t c) {
+    return min_of(x.n, (cut && !by_rows ? begins[c] : panels * c / column_pieces) * W);
+  };
   int failed = 0;
-  parallel_tasks(row_pieces * column_pieces, cost, [&](int64_t task) {
-    const int64_t r = task / column_pieces, c = task % column_pieces;
-    const int64_t row = x.m * r / row_pieces, column = panels * c / column_pieces * W;
+  parallel_tasks(pieces, cost, [&](int64_t task) {
+    const int64_t r = task / column_pieces, c = task % column_pieces, row = row_of(r), column = column_of(c);
     Product<T> piece = x;
-    piece.m = x.m * (r + 1) / row_pieces - row;
-    piece.n = min_of(x.n, panels * (c + 1) / column_pieces * W) - column;
+    piece.m = row_of(r + 1) - row;
+    piece.n = column_of(c + 1) - column;
     piece.a = x.a_at(row, 0), piece.b = x.b_at(0, column), piece.c = x.c + row * x.ldc + column;
     if (x.bias) piece.bias = x.bias + column;
+    const int64_t start = paced ? now_ns() : 0;
     if (multiply_piece(piece) != Status::ok) __atomic_store_n(&failed, 1, __ATOMIC_RELAXED);
+    if (paced) pace[task] = double(piece.m * piece.n) / double(max_of(1, now_ns() - start));
   });
+  if (paced) note_pace(threads, pace);
   return failed ? Status::out_of_memory : Status::ok;
 }
 

@@ -11,7 +11,6 @@
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
-#include <time.h>
 
 #include <algorithm>
 #include <atomic>
@@ -19,6 +18,7 @@
 #include <string>
 #include <vector>
 
+#include "runtime/clock.h"
 #include "runtime/float_mode.h"
 #include "runtime/fork.h"
 #include "runtime/futex.h"
@@ -35,12 +35,6 @@ constexpr double kAwakeShare = 2000, kAsleepShare = 60000;  // ns
 // gaps below kGap: a worker that is awake spins over those.
 constexpr int64_t kStretch = 200000, kGap = 100000;  // ns
 constexpr size_t kStackBytes = size_t(2) << 20;      // musl's default is 128 KiB
-
-int64_t now_ns() {
-  timespec t;
-  clock_gettime(CLOCK_MONOTONIC, &t);
-  return int64_t(t.tv_sec) * 1000000000 + t.tv_nsec;
-}
 
 void pause_briefly() {
 #if defined(__x86_64__)
