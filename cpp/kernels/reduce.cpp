@@ -156,6 +156,26 @@ void sum_strip(T* to, const T* x, int64_t stride, int64_t begin, int64_t end, in
   store_columns(to, tree.total(), n);
 }
 
+// One chain of additions a column, row by row where they lie: strips of rows of 4 KB would read another page at each
+// load, and take 1.3 to 1.7 times as long from 64 x 2048 to 512 x 2048.
+template <class T>
+void sum_chain(T* to, const T* x, int64_t stride, int64_t rows, int64_t columns) {
+  const auto add = [](auto... v) PYNN_LAMBDA { return (... + v); };
+  const auto next = [&](auto... sum) {
+    if (rows >= 8) {
+      map_range<T>(0, columns, add, to, sum..., x, x + stride, x + 2 * stride, x + 3 * stride, x + 4 * stride,
+                   x + 5 * stride, x + 6 * stride, x + 7 * stride);
+    } else {
+      map_range<T>(0, columns, add, to, sum..., x);
+    }
+    const int64_t added = rows >= 8 ? 8 : 1;
+    x += added * stride;
+    rows -= added;
+  };
+  next();
+  while (rows > 0) next(to);
+}
+
 template <int64_t block, class T>
 void sum_columns_of(T* to, const T* x, int64_t stride, int64_t begin, int64_t end, int64_t columns) {
   int64_t j = 0;
@@ -182,9 +202,13 @@ Status sum_columns(const ReduceSum& p) {
   const double cost = item_cost(kReduceCost, size, sizeof(T)) * double(size);
   parallel_tasks(s.outer * chunks * groups, cost, [=](int64_t t) {
     const int64_t j = t % groups * kGroup, c = t / groups % chunks, o = t / groups / chunks;
-    const int64_t begin = c * rows, end = min_of(s.count, begin + rows);
-    sum_columns_of<kColumnBlock>(partial + (o * chunks + c) * s.inner + j, x + o * s.outer_stride + j, s.stride, begin,
-                                 end, min_of(kGroup, s.inner - j));
+    const int64_t begin = c * rows, end = min_of(s.count, begin + rows), columns = min_of(kGroup, s.inner - j);
+    T* to = partial + (o * chunks + c) * s.inner + j;
+    const T* from = x + o * s.outer_stride + j;
+    if (rows == kColumnBlock)
+      sum_chain(to, from + begin * s.stride, s.stride, end - begin, columns);
+    else
+      sum_columns_of<kColumnBlock>(to, from, s.stride, begin, end, columns);
   });
   for (int64_t o = 0; chunks > 1 && o < s.outer; o++)
     sum_columns_of<1>(y + o * s.inner, partial + o * chunks * s.inner, s.inner, 0, chunks, s.inner);

@@ -51,12 +51,17 @@ AVERAGE = {
     "beyond, not counted": ((9, 2, 1), {"kernel_size": 3, "ceil_mode": True, "count_include_pad": False}),
     "beyond, divisor": ((4, 1, 2), {"kernel_size": 4, "ceil_mode": True, "divisor_override": 7}),
     "divisor": ((9, 8, 8), {"kernel_size": 2, "stride": 3, "divisor_override": -3}),
+    "many of many channels": (
+        (69, 9, 11),
+        {"kernel_size": (3, 5), "stride": 2, "padding": (1, 2), "count_include_pad": False},
+    ),
 }
 ADAPTIVE = {
     "even": ((6, 8, 8), (4, 2)),
     "odd": ((17, 7, 9), (5, 4)),
     "global": ((33, 7, 7), (1, 1)),
     "more": ((4, 3, 2), (5, 5)),
+    "many of many channels": ((69, 5, 13), (2, 3)),
 }
 
 
